@@ -1,0 +1,142 @@
+"""The three shapes of answer, the prediction around one, and their form in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from lowrung.core.parts import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An answer in words: a mended sentence, a transcript, a translation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the question's options."""
+
+    option: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A labelled piece of the first text of a question; offsets count characters (code points).
+
+    Raises:
+        ValueError: `start` is negative or `end` is not after `start`.
+    """
+
+    start: int
+    end: int
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a span needs 0 <= start < end, not {self.start}-{self.end}")
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Labelled pieces, kept in reading order; they may touch, never overlap.
+
+    Raises:
+        ValueError: two spans overlap.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.spans))
+        for left, right in zip(ordered, ordered[1:], strict=False):
+            if right.start < left.end:
+                raise ValueError(
+                    f"spans {left.start}-{left.end} and {right.start}-{right.end} overlap"
+                )
+        object.__setattr__(self, "spans", ordered)
+
+
+Answer: TypeAlias = Text | Choice | Spans
+A = TypeVar("A", bound=Answer)
+A_co = TypeVar("A_co", bound=Answer, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Generic[A_co]):
+    """What a model says.
+
+    Args:
+        answer: the answer; None where the model has none (counted, never guessed).
+        confidence: in [0, 1].
+        others: the next best answers with their confidence, best first.
+    """
+
+    answer: A_co | None
+    confidence: float
+    others: tuple[tuple[A_co, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.confidence <= 1.0:
+            raise ValueError(f"a confidence lies in [0, 1], not {self.confidence}")
+
+
+def write(answer: Answer, question: Question) -> str:
+    r"""What a generating model should say for `answer`.
+
+    Text and Choice are their own words. Spans are written into the text as `[Paris](LOC)`, with
+    `\`, `[` and `]` of the text escaped by `\`, so that offsets survive.
+    """
+    if isinstance(answer, Text):
+        return answer.text
+    if isinstance(answer, Choice):
+        return answer.option
+    pieces, at = [], 0
+    for span in answer.spans:
+        pieces.append(_escape(question.text[at : span.start]))
+        pieces.append(f"[{_escape(question.text[span.start : span.end])}]({span.label})")
+        at = span.end
+    return "".join(pieces) + _escape(question.text[at:])
+
+
+def parse(kind: type[A], text: str, question: Question) -> A | None:
+    """The answer that a model's words stand for, or None where they stand for none.
+
+    A Choice must be one of the question's options (case and outer space aside). Marked Spans must
+    repeat the question's text and use its options as labels where it has options.
+    """
+    if kind is Text:
+        return kind(text)  # type: ignore[return-value,arg-type]
+    if kind is Choice:
+        said = text.strip().casefold()
+        exact = [option for option in question.options if option == text.strip()]
+        folded = exact or [each for each in question.options if each.strip().casefold() == said]
+        return kind(folded[0]) if len(folded) == 1 else None  # type: ignore[return-value,arg-type]
+    return _parse_spans(text, question)  # type: ignore[return-value]
+
+
+_MARKED = re.compile(r"\\(?P<escaped>.)|\[(?P<inside>(?:\\.|[^\\\[\]])+)\]\((?P<label>[^()]*)\)", re.S)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\\[\]])", r"\\\1", text)
+
+
+def _parse_spans(text: str, question: Question) -> Spans | None:
+    plain, spans, at = "", [], 0
+    for found in _MARKED.finditer(text):
+        plain += text[at : found.start()]
+        at = found.end()
+        if found["escaped"] is not None:
+            plain += found["escaped"]
+            continue
+        inside = re.sub(r"\\(.)", r"\1", found["inside"], flags=re.S)
+        spans.append(Span(len(plain), len(plain) + len(inside), found["label"]))
+        plain += inside
+    plain += text[at:]
+    allowed = not question.options or all(span.label in question.options for span in spans)
+    return Spans(tuple(spans)) if plain == question.text and allowed else None

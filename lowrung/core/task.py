@@ -1,0 +1,107 @@
+"""Abstraction 1: a task is a value. It says how a row becomes a question, what the right answers
+are, and how answers are counted; it knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Generic, TypeAlias
+
+from lowrung.core.answers import A, Choice, Spans
+from lowrung.core.errors import DataError, unknown
+from lowrung.core.parts import Question
+
+Row: TypeAlias = Mapping[str, Any]
+Counts: TypeAlias = Mapping[Hashable, Any]  # event → how often; a float, or an array over bootstrap draws
+
+
+@dataclass(frozen=True, slots=True)
+class Example(Generic[A]):
+    """A question with its right answers. `golds` is () where the row carries none."""
+
+    question: Question
+    golds: tuple[A, ...] = ()
+    id: str = ""
+    group: str = ""  # speaker or document: never on both sides of a split
+
+
+@dataclass(frozen=True, slots=True)
+class Metric(Generic[A]):
+    """A score made of counts that add up over examples, which makes micro-F1 and WER exact and the bootstrap cheap.
+
+    Args:
+        name: the field's name for it.
+        count: events of one example, from its golds and the answer (None: no answer).
+        finish: summed events → score; must work elementwise when the events are arrays.
+    """
+
+    name: str
+    count: Callable[[tuple[A, ...], A | None], Counts]
+    finish: Callable[[Counts], Any]
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Generic[A]):
+    """One language task.
+
+    Args:
+        name: as on the command line.
+        answer: the shape of its answers.
+        columns: what `ask` is handed, and nothing else, so that it cannot leak the gold.
+        ask: row → question; raises DataError on a row it cannot read.
+        golds: row → right answers, () where the row has none; raises DataError likewise.
+        metrics: the first one decides.
+        sample: a valid row, for documentation and the contract test.
+        about: one line for `lowrung tasks`.
+        options: the labels in play; `with_options` or `fitted_to` sets them.
+        meanings: label → what it means in words, for labels whose name says little.
+        practice: raw text → rows without labels, where the task can be rehearsed.
+    """
+
+    name: str
+    answer: type[A]
+    columns: tuple[str, ...]
+    ask: Callable[[Row], Question]
+    golds: Callable[[Row], tuple[A, ...]]
+    metrics: tuple[Metric[A], ...]
+    sample: Row
+    about: str = ""
+    options: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    practice: Callable[[Iterable[str], Random], Iterator[Row]] | None = None
+
+    def question(self, row: Row) -> Question:
+        """The question of `row`, with the task's options where the row brings none of its own."""
+        asked = self.ask({name: row[name] for name in self.columns if name in row})
+        if asked.options or not self.options:
+            return asked
+        meanings = tuple(self.meanings.get(option, "") for option in self.options)
+        return replace(asked, options=self.options, meanings=meanings if any(meanings) else ())
+
+    def example(self, row: Row) -> Example[A]:
+        """Question and golds of `row`; a gold that is not among the options raises DataError."""
+        question, golds = self.question(row), self.golds(row)
+        allowed = set(question.options)
+        for label in (label for gold in golds for label in labels_of(gold)):
+            if allowed and label not in allowed:
+                raise DataError(unknown("label", label, question.options))
+        return Example(question, golds, str(row.get("id", "")), str(row.get("group", "")))
+
+    def with_options(self, options: Iterable[str], meanings: Mapping[str, str] | None = None) -> Task[A]:
+        """The same task with these labels (and what they mean)."""
+        known = {**self.meanings, **(meanings or {})}
+        return replace(self, options=tuple(dict.fromkeys(options)), meanings=known)
+
+    def fitted_to(self, rows: Iterable[Row]) -> Task[A]:
+        """The same task with the labels found in `rows` added to its own, in sorted order."""
+        found = {label for row in rows for gold in self.golds(row) for label in labels_of(gold)}
+        return replace(self, options=(*self.options, *sorted(found - set(self.options))))
+
+
+def labels_of(gold: object) -> tuple[str, ...]:
+    """The label names in an answer: a Choice's option, the Spans' labels, () for a Text."""
+    if isinstance(gold, Choice):
+        return (gold.option,)
+    return tuple(span.label for span in gold.spans) if isinstance(gold, Spans) else ()

@@ -1,0 +1,1 @@
+"""Floor 1: rows in and out, splits, checks."""

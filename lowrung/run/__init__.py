@@ -1,0 +1,1 @@
+"""Floor 3: adapt, evaluate, compare, study, report."""
