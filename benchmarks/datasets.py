@@ -1,0 +1,131 @@
+"""The one place that loads the benchmark sets, so that every tool is trained and asked on the same rows.
+
+The sets stand in the folder `LOWRUNG_DATA` (default: `../shared/data` beside the repository); none is part of it.
+Every shuffle below uses `SPLIT_SEED`: the rows that are asked are the same in every run, for every tool and seed.
+A train or dev row whose text (case and blanks aside) stands in the full test set is dropped, in every set.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeAlias
+
+from lowrung.core.answers import Choice
+from lowrung.core.errors import DataError, unknown
+from lowrung.core.task import Row, Task
+from lowrung.data import splits
+from lowrung.tasks import task as task_named
+
+Rows: TypeAlias = list[Row]
+Loaded: TypeAlias = tuple[Task[Any], Rows, Rows, Rows]  # the task with its labels; train, dev, test
+
+SPLIT_SEED = 20
+TOPIC_TEST = 500  # accuracy is then good to about ±4 points a run, and a slow tool still answers within a minute
+ENTITIES_TEST = 1000
+SMS_TEST = 1000  # of the distinct texts; the set comes without a split
+
+TOPICS = ("banking77", "trec", "sst2", "sms_spam")
+ENTITIES = ("wnut17", "uner_ewt", "btc")
+
+# Labels that are codes, in words, as somebody who knows the set would write them; never tuned on a score.
+MEANINGS = {
+    "trec": {
+        "DESC": "description or definition",
+        "ENTY": "thing, animal or object (entity)",
+        "ABBR": "abbreviation",
+        "HUM": "person or group of people",
+        "LOC": "place or location",
+        "NUM": "number, date or quantity",
+    },
+    "sst2": {"positive": "positive movie review", "negative": "negative movie review"},
+    "sms_spam": {"ham": "ordinary personal message", "spam": "spam advertisement"},
+}
+
+
+def topic(name: str) -> Loaded:
+    """Task, train, dev ([] where the set has none) and the first `TOPIC_TEST` rows of the shuffled test set.
+
+    Raises:
+        DataError: no such set, or its folder is not there.
+    """
+    if name not in TOPICS:
+        raise DataError(unknown("set", name, TOPICS))
+    if name == "sms_spam":
+        rows = _shuffled(_distinct(_read("textcls", name, "test")))
+        train, dev, test = rows[SMS_TEST:], [], rows[:SMS_TEST]
+    else:
+        train, dev, test = (_read("textcls", name, split) for split in ("train", "dev", "test"))
+    train, dev = _without(train, test), _without(dev, test)
+    fitted = task_named("topic").with_options((), MEANINGS.get(name)).fitted_to(train)
+    return fitted, train, dev, _shuffled(test)[:TOPIC_TEST]
+
+
+def entities(name: str) -> Loaded:
+    """Task, train, dev and the first `ENTITIES_TEST` rows of the shuffled test set; rows carry `tokens` and `tags`.
+
+    Raises:
+        DataError: no such set, or its folder is not there.
+    """
+    if name not in ENTITIES:
+        raise DataError(unknown("set", name, ENTITIES))
+    train, dev, test = (_read("ner", name, split) for split in ("train", "dev", "test"))
+    train, dev = _without(train, test), _without(dev, test)
+    return task_named("entities").fitted_to(train), train, dev, _shuffled(test)[:ENTITIES_TEST]
+
+
+def load(name: str) -> Loaded:
+    """`topic(name)` or `entities(name)`, whichever knows the set."""
+    if name not in TOPICS + ENTITIES:
+        raise DataError(unknown("set", name, TOPICS + ENTITIES))
+    return topic(name) if name in TOPICS else entities(name)
+
+
+def draw(rows: Sequence[Row], task: Task[Any], size: int, *, seed: int) -> Rows:
+    """`size` rows of each label (Choice) or `size` rows in all (Spans), as lowrung's own k-shot draw takes them."""
+    balanced = task.answer is Choice
+    wanted = size * len(task.options) if balanced else size
+    return [rows[i] for i in splits.draw([task.example(row) for row in rows], wanted, seed=seed, balanced=balanced)]
+
+
+def fingerprint(rows: Sequence[Row]) -> str:
+    """8 hex digits that stand for these rows in any order, so that results show which of them shared a draw."""
+    ids = "\n".join(sorted(str(row["id"]) for row in rows))
+    return hashlib.sha256(ids.encode()).hexdigest()[:8]
+
+
+def _read(kind: str, name: str, split: str) -> Rows:
+    home = Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    folder = home / kind / name
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Set LOWRUNG_DATA to the folder that holds {kind}/{name}.")
+    path = folder / f"{split}.jsonl.gz"
+    if not path.exists():
+        return []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def _text(row: Row) -> str:
+    return " ".join(str(row.get("text") or " ".join(row.get("tokens", ()))).casefold().split())
+
+
+def _distinct(rows: Rows) -> Rows:
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(_text(row), row)
+    return list(first.values())
+
+
+def _without(rows: Rows, test: Rows) -> Rows:
+    known = {_text(row) for row in test}
+    return [row for row in rows if _text(row) not in known]
+
+
+def _shuffled(rows: Rows) -> Rows:
+    mixed = list(rows)
+    Random(SPLIT_SEED).shuffle(mixed)
+    return mixed
