@@ -19,6 +19,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def guarded(self: socket.socket, address: Any) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and not _loopback(address[0]):
+            self.close()
             pytest.fail(f"a test tried to reach {address[0]}")
         connect(self, address)
 
