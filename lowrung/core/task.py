@@ -87,7 +87,8 @@ class Task(Generic[A]):
         for label in (label for gold in golds for label in labels_of(gold)):
             if allowed and label not in allowed:
                 raise DataError(unknown("label", label, question.options))
-        return Example(question, golds, str(row.get("id", "")), str(row.get("group", "")))
+        known = [str(row[name]) if row.get(name) is not None else "" for name in ("id", "group")]
+        return Example(question, golds, *known)
 
     def with_options(self, options: Iterable[str], meanings: Mapping[str, str] | None = None) -> Task[A]:
         """The same task with these labels (and what they mean)."""
