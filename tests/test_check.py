@@ -2,10 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from lowrung.core.answers import Span
+from lowrung.core.parts import Question
 from lowrung.core.task import Row
 from lowrung.data.check import Finding, Findings, check
 from lowrung.tasks import task
@@ -57,6 +60,24 @@ def test_a_planted_fault_is_found(kind: str, row: Row, place: str) -> None:
 def test_the_second_text_makes_a_question_another() -> None:
     pair = [{"text": "a", "text_pair": each, "label": label} for each, label in (("b", "x"), ("c", "y"))]
     assert not _found("topic", pair)
+
+
+def _pronoun(row: Row) -> Question:
+    return Question((row["text"],), options=tuple(row["options"]), marks=(Span(row["at"], row["at"] + 2),))
+
+
+def test_options_of_a_row_are_no_labels_and_another_mark_is_another_question() -> None:
+    pronoun = replace(task("topic"), ask=_pronoun, columns=("text", "options", "at"))
+    text = "Ada met Bo. He saw it; he left."
+    rows = [
+        {"text": text, "at": at, "options": ["Ada", "Bo"], "label": label} for at, label in ((12, "Bo"), (23, "Ada"))
+    ]
+    other = {"text": "Cy met Di. He sang.", "at": 11, "options": ["Cy", "Di"], "label": "Cy"}
+    found = check(pronoun, [*rows, other])
+    assert found.findings == ()
+    assert found.labels == {"train": {}}
+    again = {**rows[0], "text": text.replace("Ada met", "Ada  met"), "at": 13}
+    assert [each.places for each in check(pronoun, [*rows, again]).findings] == [("train row 3, like row 1",)]
 
 
 def test_rows_on_both_sides_are_found() -> None:

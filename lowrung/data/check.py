@@ -126,10 +126,10 @@ def _is_empty(task: Task[Any], row: Row) -> bool:
 
 
 def _sameness(question: Question, form: Callable[[str], str]) -> Hashable:
-    """Questions are the same when all a model may see of them is; marks count by their words and their order."""
-    marked = tuple((form(question.text[mark.start : mark.end]), mark.label) for mark in question.marks)
-    exact_marks = question.marks if form is str else marked
-    return tuple(_part(part, form) for part in question.given), question.instruction, question.options, exact_marks
+    """Questions are the same when all that a model may see of them is; marks count by where they lie in the form."""
+    text, marks = question.text, question.marks
+    places = tuple((len(form(text[: mark.start])), len(form(text[: mark.end])), mark.label) for mark in marks)
+    return tuple(_part(part, form) for part in question.given), question.instruction, question.options, places
 
 
 def _part(part: Part, form: Callable[[str], str]) -> Hashable:
