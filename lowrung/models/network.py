@@ -1,0 +1,154 @@
+"""Adapted = backbone + head: a Model that answers, is saved and loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lowrung.core.answers import A, Prediction
+from lowrung.core.errors import ModelError
+from lowrung.core.parts import Question
+from lowrung.models import catalog
+from lowrung.models.batch import Batch
+from lowrung.models.heads import Head, Rank, Tag
+from lowrung.models.text import TextBackbone
+from lowrung.models.tuning import Frozen, How, Prefixes, bucketed, describe, described, frozen_depth, loosened, moved
+
+WEIGHTS, FACTS = "model.safetensors", "network.json"
+
+
+class Adapted(Generic[A]):
+    """A backbone with a head that answers one shape of question.
+
+    Args:
+        backbone: whose states the head reads; ends at the head's layer.
+        head: Rank or Tag.
+        how: how much of the backbone was moved.
+        depths: where the body is frozen, the layers whose states the head reads side by side.
+        prefixes: a cache of the untouched body's states to share, or None to compute them.
+        name: as in tables.
+    """
+
+    def __init__(
+        self,
+        backbone: TextBackbone,
+        head: Head,
+        *,
+        how: How = Frozen(),  # noqa: B008 (frozen value)
+        depths: tuple[int, ...] = (),
+        prefixes: Prefixes | None = None,
+        name: str = "",
+    ) -> None:
+        self.backbone, self.head, self.how, self.prefixes = backbone, head, how, prefixes
+        self.depths = depths or (frozen_depth(backbone, how),)
+        self.name = name or f"{backbone.source.name}, {how}"
+        self.precision = "exact"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return self.head.options
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The states that the head reads: (B, T, D), or (B, T, 2 D) for a frozen Tag."""
+        if isinstance(self.how, Frozen):
+            states = self.prefixes.states(batch, self.depths) if self.prefixes else self.backbone.taps(batch, self.depths)
+            return batch.stitched(states)
+        if self.prefixes and self.depths[0] > 0:
+            return self.backbone.suffix(batch, self.prefixes.states(batch, self.depths), self.depths[0])
+        return self.backbone.hidden(batch)
+
+    def answer(self, questions: Sequence[Question]) -> list[Prediction[A]]:
+        """One prediction a question, in order; batched by length inside."""
+        made: list[Prediction[A] | None] = [None] * len(questions)
+        self.head.eval()
+        self.backbone.body.eval()
+        for head, places in self._heads(questions):
+            asked = [questions[place] for place in places]
+            for chosen in bucketed(asked):
+                with torch.inference_mode(), self._cast():
+                    batch = self.backbone.encode([asked[at] for at in chosen])
+                    found: list[Any] = head.decode(batch, self.hidden(batch))
+                for at, prediction in zip(chosen, found, strict=True):
+                    made[places[at]] = prediction
+        return made  # type: ignore[return-value]
+
+    def _cast(self) -> Any:
+        fast = self.precision == "fast" and bfloat16_pays()
+        return torch.autocast("cpu", dtype=torch.bfloat16) if fast else nullcontext()
+
+    def _heads(self, questions: Sequence[Question]) -> Iterator[tuple[Head, list[int]]]:
+        """Questions by the options they bring; those with none, or the head's own, share the head."""
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
+        for place, question in enumerate(questions):
+            own = not question.options or question.options == self.options
+            key = ((), ()) if own else (question.options, question.words_for_options)
+            groups.setdefault(key, []).append(place)
+        for (options, words), places in groups.items():
+            yield (self.head.over(options, self.names(words)) if options else self.head), places
+
+    def names(self, words: Sequence[str]) -> Tensor:
+        """The vectors of label names, from the layer that the head holds them against.  -> (K, D)"""
+        return catalog.backbone(self.backbone.source.name).upto(self.backbone.depth).embed(words)
+
+    def save(self, folder: Path) -> None:
+        """What moved, and how to put it together again, into `folder`."""
+        body = {f"body.{name}": each.detach().contiguous() for name, each in moved(self.backbone).items()}
+        head = {f"head.{name}": each.detach().contiguous() for name, each in self.head.state_dict().items()}
+        save_file({**body, **head}, folder / WEIGHTS)
+        facts = {
+            "head": type(self.head).__name__,
+            "options": list(self.options),
+            "backbone": self.backbone.source.name,
+            "checksum": self.backbone.source.checksum,
+            "layers": self.backbone.depth,
+            "depths": list(self.depths),
+            "name": self.name,
+            "how": describe(self.how),
+        }
+        (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def load(folder: Path) -> Adapted[Any]:
+    """What `save` wrote.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the backbone's weights are not those it was trained on.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        state = load_file(folder / WEIGHTS)
+        found = catalog.backbone(facts["backbone"])
+        if found.source.checksum != facts["checksum"]:
+            raise ModelError(f"{folder}: was trained on other weights of {facts['backbone']} than the ones found here")
+        how = described(facts["how"])
+        backbone = found if isinstance(how, Frozen) else loosened(found.upto(facts["layers"]), how)
+        names = state["head.names"]
+        options = facts["options"]
+        head: Head = (
+            Rank(options, names, pooling=found.pooling)
+            if facts["head"] == "Rank"
+            else Tag(options, names, width=found.width)
+        )
+        head.load_state_dict({name[5:]: each for name, each in state.items() if name.startswith("head.")})
+        tensors = moved(backbone)
+        with torch.no_grad():
+            for name, each in tensors.items():
+                each.copy_(state[f"body.{name}"])
+    except (OSError, KeyError, ValueError, RuntimeError) as problem:
+        raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {problem})") from problem
+    return Adapted(backbone, head.eval(), how=how, depths=tuple(facts["depths"]), name=facts["name"])
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    import torch.backends.cpu
+
+    supported = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+    return any(each() for each in supported)

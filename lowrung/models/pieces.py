@@ -1,0 +1,183 @@
+"""Texts into word pieces that know where they lie, for fast and slow tokenizers, in windows where they are long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lowrung.core.errors import ModelError
+from lowrung.core.parts import Question
+from lowrung.core.words import words
+from lowrung.models.batch import Batch, pad
+
+Pieces = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters start..end of each
+NOWHERE = (0, 0)  # the offsets of a piece that stands for no character of the first text
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The special pieces a tokenizer puts before, between and after its texts, read off one probe."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    kinds: tuple[int, int] | None  # token type of the first and of the second text
+
+    @property
+    def single(self) -> int:
+        return len(self.before) + len(self.after)
+
+    @property
+    def pair(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+class Tokenizer:
+    """A transformers tokenizer behind one question: pieces, offsets and windows.
+
+    Args:
+        inner: any transformers tokenizer; a slow one is asked word by word, which keeps its offsets right.
+        longest: the most pieces, special ones included, that the body can read at once.
+    """
+
+    def __init__(self, inner: Any, *, longest: int) -> None:
+        self.inner, self.longest = inner, longest
+        self.frame = _frame(inner)
+        if self.longest < self.frame.pair + 4:
+            raise ModelError(f"a body that reads {self.longest} pieces at once is too short for any text")
+        self.pad = inner.pad_token_id if inner.pad_token_id is not None else 0
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """Ids and offsets of each text, no special pieces, nothing cut off."""
+        if not texts:
+            return []
+        if self.inner.is_fast:
+            coded = self.inner(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            pairs = zip(texts, coded["input_ids"], coded["offset_mapping"], strict=True)
+            return [(ids, [_tight(text, *each) for each in offsets]) for text, ids, offsets in pairs]
+        return [self._by_words(text) for text in texts]
+
+    def _by_words(self, text: str) -> Pieces:
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        for start, end in words(text):
+            blank = " " if start and text[start - 1].isspace() else ""
+            found = self.inner.convert_tokens_to_ids(self.inner.tokenize(blank + text[start:end]))
+            ids += found
+            offsets += [(start, end)] * len(found)
+        return ids, offsets
+
+    def batch(self, questions: Sequence[Question]) -> Batch:
+        """Any number of questions as one batch. A text longer than the body reads is cut into windows
+        that overlap by a quarter; the states nearest a window's middle are the ones that count.
+
+        Raises:
+            ModelError: a question has no text.
+        """
+        texts: list[tuple[str, str]] = []
+        for question in questions:
+            given = question.texts
+            if not given:
+                raise ModelError("a text backbone was asked about a question without text")
+            texts.append((given[0], "\n".join(given[1:])))
+        firsts = self.pieces([first for first, _ in texts])
+        seconds = iter(self.pieces([second for _, second in texts if second]))
+        windows: list[tuple[list[int], list[int]]] = []
+        owners: list[int] = []
+        places: list[list[tuple[int, int]]] = []  # of each question: (window, position) of every stitched piece
+        spots: list[list[tuple[int, int]]] = []  # of each question: offsets of every stitched piece
+        for number, ((_, second_text), first) in enumerate(zip(texts, firsts, strict=True)):
+            second = next(seconds)[0] if second_text else []
+            place: list[tuple[int, int]] = []
+            spot: list[tuple[int, int]] = []
+            for ids, kinds, keep, offsets in self._windows(first, second):
+                place += [(len(windows), at) for at in keep]
+                spot += offsets
+                windows.append((ids, kinds))
+                owners.append(number)
+            places.append(place)
+            spots.append(spot)
+        ids = pad([torch.tensor(ids) for ids, _ in windows], self.pad)
+        attended = pad([torch.ones(len(ids), dtype=torch.bool) for ids, _ in windows])
+        kinds = pad([torch.tensor(kinds) for _, kinds in windows]) if self.frame.kinds else None
+        width = ids.shape[1]
+        mask = pad([torch.ones(len(place), dtype=torch.bool) for place in places])
+        offsets = pad([torch.tensor(spot) for spot in spots])
+        cut = len(windows) > len(questions)
+        stitch = pad([torch.tensor([w * width + at for w, at in place]) for place in places]) if cut else None
+        return Batch(ids, attended, kinds, mask, offsets, stitch, tuple(owners), tuple(questions))
+
+    def _windows(
+        self, first: Pieces, second: list[int]
+    ) -> list[tuple[list[int], list[int], list[int], list[tuple[int, int]]]]:
+        """(ids, kinds, positions kept by the stitch, their offsets) of each window of one question."""
+        frame, (ids, offsets) = self.frame, first
+        if second and len(ids) + len(second) + frame.pair <= self.longest:
+            framed = [*frame.before, *ids, *frame.between, *second, *frame.after]
+            one, two = frame.kinds or (0, 0)
+            border = len(frame.before) + len(ids) + len(frame.between)
+            spots = [NOWHERE] * len(frame.before) + offsets
+            spots += [NOWHERE] * (len(framed) - len(spots))
+            kinds = [one] * border + [two] * (len(framed) - border)
+            return [(framed, kinds, list(range(len(framed))), spots)]
+        if second:  # too long a pair for one window: one stream, so that no piece of either is lost
+            ids = [*ids, *frame.between, *second]
+            offsets = [*offsets, *[NOWHERE] * (len(ids) - len(offsets))]
+        room = self.longest - frame.single
+        overlap = room // 4 if len(ids) > room else 0
+        starts = range(0, max(len(ids) - overlap, 1), room - overlap)
+        lead, made = len(frame.before), []
+        for start in starts:
+            body, spots = ids[start : start + room], offsets[start : start + room]
+            framed = [*frame.before, *body, *frame.after]
+            opening, closing = start == 0, start == starts[-1]
+            low = 0 if opening else overlap - overlap // 2
+            high = len(body) if closing else len(body) - overlap // 2
+            keep, kept = list(range(lead + low, lead + high)), spots[low:high]
+            if opening:
+                keep, kept = [*range(lead), *keep], [NOWHERE] * lead + kept
+            if closing:
+                keep = [*keep, *range(lead + len(body), len(framed))]
+                kept = kept + [NOWHERE] * len(frame.after)
+            made.append((framed, [frame.kinds[0] if frame.kinds else 0] * len(framed), keep, kept))
+        return made
+
+
+def _tight(text: str, start: int, end: int) -> tuple[int, int]:
+    """Byte-level tokenizers count the blank before a word as its own; spans must not."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _frame(inner: Any) -> Frame:
+    """Where the special pieces stand, from how the tokenizer frames two words it knows."""
+    word = next(
+        (each for each in ("a", "1", ".", "的") if inner(each, add_special_tokens=False)["input_ids"]), None
+    )
+    if word is None:
+        raise ModelError("the tokenizer has no pieces for any of: a, 1, ., 的")
+    plain = inner(word, add_special_tokens=False)["input_ids"]
+    single = inner(word)["input_ids"]
+    at = _find(single, plain)
+    before, after = tuple(single[:at]), tuple(single[at + len(plain) :])
+    coded = inner(word, word)
+    pair, kinds = coded["input_ids"], coded.get("token_type_ids")
+    if "token_type_ids" not in inner.model_input_names:
+        kinds = None
+    first = _find(pair, plain)
+    second = first + len(plain) + _find(pair[first + len(plain) :], plain)
+    between = tuple(pair[first + len(plain) : second])
+    return Frame(before, between, after, (kinds[first], kinds[second]) if kinds else None)
+
+
+def _find(ids: list[int], part: list[int]) -> int:
+    for at in range(len(ids) - len(part) + 1):
+        if ids[at : at + len(part)] == part:
+            return at
+    raise ModelError("the tokenizer writes a word differently beside its special pieces; it cannot be used here")

@@ -1,0 +1,273 @@
+"""Training a head, alone or with the layers under it: AdamW, warm-up, clipping, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lowrung.core.task import Example
+from lowrung.models.heads import Rank
+from lowrung.models.network import Adapted, bfloat16_pays
+from lowrung.models.tuning import moved
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a network is trained.
+
+    Args:
+        lr: peak learning rate of the body's layers. head_lr: of the head.
+        epochs: passes over the examples, but never fewer steps than `least` nor more than `most`.
+        batch: questions a step.
+        decay: decoupled weight decay (Loshchilov & Hutter 2019), none on biases, norms and scalars.
+        warmup: share of the steps in which the rate rises from 0.
+        schedule: "linear" falls to 0 at the last step; "plateau" halves when a validation brings nothing.
+        clip: the gradient's norm at most.
+        balanced: classes weigh alike whatever their number (Choice).
+        contrast: weight of a supervised contrastive loss beside the head's own (Khosla et al. 2020; Choice).
+        validations: how often in all the dev rows are scored. patience: how many without gain end the training.
+        precision: "auto" takes bfloat16 where the processor has it, "float32" never.
+    """
+
+    lr: float = 1e-4
+    head_lr: float = 2e-3
+    epochs: int = 10
+    least: int = 60
+    most: int = 2000
+    batch: int = 16
+    decay: float = 0.05
+    warmup: float = 0.1
+    schedule: str = "linear"
+    clip: float = 1.0
+    balanced: bool = False
+    contrast: float = 0.0
+    validations: int = 8
+    patience: int = 3
+    precision: str = "auto"
+
+    def steps(self, examples: int) -> int:
+        return min(self.most, max(self.least, self.epochs * math.ceil(examples / self.batch)))
+
+
+Score = Callable[[Adapted[Any]], float]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands; what a checkpoint holds beside the weights."""
+
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    factor: float = 1.0  # of the learning rates, under "plateau"
+    losses: tuple[float, ...] = ()
+
+
+def train(
+    network: Adapted[Any],
+    examples: Sequence[Example[Any]],
+    *,
+    settings: Settings,
+    seed: int,
+    score: Score | None = None,
+    checkpoint: Path | None = None,
+    watch: Callable[[int, int, float], None] | None = None,
+) -> Progress:
+    """Train what may move of `network`, in place; with `score` (higher is better, on dev rows) the best weights are kept.
+
+    Everything follows from `seed`. With `checkpoint` (a folder), the state is kept there as training goes on, and a
+    run that was cut off goes on from it to the same weights that it would have reached uncut on the same machine.
+    `watch(step, steps, loss)` is called after each step.
+    """
+    steps = settings.steps(len(examples))
+    groups = _groups(network, settings)
+    optimizer = torch.optim.AdamW(groups, fused=False)
+    peaks = [group["lr"] for group in groups]
+    every = max(1, steps // settings.validations)
+    progress, kept = Progress(), {}
+    torch.manual_seed(seed)
+    if checkpoint is not None and (checkpoint / "state.json").is_file():
+        progress, kept = _resume(checkpoint, network, optimizer)
+    weights = _class_weights(network, examples) if settings.balanced else None
+    saved = time.monotonic()
+    while progress.step < steps and progress.stale <= settings.patience:
+        factor = _factor(progress.step, steps, settings) * progress.factor
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * factor
+        loss = _step(network, [examples[at] for at in _chosen(progress.step, len(examples), settings, seed)], settings, weights)
+        torch.nn.utils.clip_grad_norm_([each for group in groups for each in group["params"]], settings.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.losses = (*progress.losses, loss)
+        if score is not None and (progress.step % every == 0 or progress.step == steps):
+            kept = _validate(network, score, progress, settings, kept)
+        if watch is not None:
+            watch(progress.step, steps, loss)
+        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, network, optimizer, progress, kept)
+            saved = time.monotonic()
+    if kept:
+        _restore(network, kept)
+    network.head.eval()
+    network.backbone.body.eval()
+    return progress
+
+
+CHECKPOINT_SECONDS = float(os.environ.get("LOWRUNG_CHECKPOINT_SECONDS", "30"))
+
+
+def parameters(network: Adapted[Any]) -> dict[str, Tensor]:
+    """Name → everything that training may change."""
+    body = {f"body.{name}": each for name, each in moved(network.backbone).items()}
+    return {**body, **{f"head.{name}": each for name, each in network.head.named_parameters()}}
+
+
+def _groups(network: Adapted[Any], settings: Settings) -> list[dict[str, Any]]:
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, each in parameters(network).items():
+        rate = settings.lr if name.startswith("body.") else settings.head_lr
+        decay = 0.0 if each.ndim < 2 else settings.decay
+        groups.setdefault((rate, decay), []).append(each)
+    return [{"params": each, "lr": rate, "weight_decay": decay} for (rate, decay), each in groups.items()]
+
+
+def _factor(step: int, steps: int, settings: Settings) -> float:
+    rising = max(1.0, settings.warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 1.0 if settings.schedule == "plateau" else max(0.0, (steps - step) / max(1.0, steps - rising))
+
+
+def _chosen(step: int, number: int, settings: Settings, seed: int) -> list[int]:
+    """The places of the examples of one step: a function of step and seed, so that a resumed run needs no memory."""
+    size = min(settings.batch, number)
+    first, chosen = step * size, []
+    while len(chosen) < size:
+        epoch, at = divmod(first + len(chosen), number)
+        chosen.append(_shuffled(number, seed, epoch)[at])
+    return chosen
+
+
+_ORDERS: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _shuffled(number: int, seed: int, epoch: int) -> list[int]:
+    key = (number, seed, epoch)
+    if key not in _ORDERS:
+        if len(_ORDERS) > 4:
+            _ORDERS.clear()
+        order = list(range(number))
+        Random(f"{seed} {epoch}").shuffle(order)
+        _ORDERS[key] = order
+    return _ORDERS[key]
+
+
+def _step(network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Settings, weights: Tensor | None) -> float:
+    network.head.train()
+    for name, layer in enumerate(network.backbone.layers):
+        layer.train(name >= network.depths[-1])  # dropout only where something moves: the prefix stays what the cache holds
+    cast = settings.precision == "auto" and any(moved(network.backbone)) and bfloat16_pays()
+    batch = network.backbone.encode([each.question for each in chosen])
+    golds = [each.golds[0] for each in chosen]
+    with torch.autocast("cpu", dtype=torch.bfloat16) if cast else nullcontext():
+        hidden = network.hidden(batch)
+    loss = network.head.loss(batch, hidden.float(), golds, weights)
+    if settings.contrast and isinstance(network.head, Rank):
+        wanted = torch.tensor([network.head.options.index(gold.option) for gold in golds])
+        loss = loss + settings.contrast * contrastive(network.head.features(batch, hidden.float()), wanted)
+    loss.backward()
+    return float(loss.detach())
+
+
+def contrastive(features: Tensor, wanted: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, L_out) of unit vectors (B, D) with classes (B,); 0 without pairs."""
+    near = features @ features.T / temperature
+    other = ~torch.eye(len(features), dtype=torch.bool)
+    logs = near - torch.logsumexp(near.masked_fill(~other, -1e9), 1, keepdim=True)
+    same = (wanted[:, None] == wanted[None, :]) & other
+    pairs = same.sum(1)
+    if not bool((pairs > 0).any()):
+        return features.sum() * 0.0
+    return -((logs * same).sum(1)[pairs > 0] / pairs[pairs > 0]).mean()
+
+
+def _class_weights(network: Adapted[Any], examples: Sequence[Example[Any]]) -> Tensor | None:
+    if not isinstance(network.head, Rank):
+        return None
+    counts = torch.zeros(len(network.options))
+    for each in examples:
+        counts[network.options.index(each.golds[0].option)] += 1
+    return torch.where(counts > 0, len(examples) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
+
+
+def _validate(
+    network: Adapted[Any], score: Score, progress: Progress, settings: Settings, kept: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    value = score(network)
+    if value > progress.best:
+        progress.best, progress.stale = value, 0
+        return {name: each.detach().clone() for name, each in parameters(network).items()}
+    progress.stale += 1
+    if settings.schedule == "plateau":
+        progress.factor /= 2
+    return kept
+
+
+def _restore(network: Adapted[Any], kept: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, each in parameters(network).items():
+            each.copy_(kept[name])
+
+
+def _save(
+    folder: Path, network: Adapted[Any], optimizer: torch.optim.Optimizer, progress: Progress, kept: dict[str, Tensor]
+) -> None:
+    """Tensors first, then state.json that names them, each by rename: a cut leaves the older whole checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {id(each): name for name, each in parameters(network).items()}
+    tensors = {f"now.{name}": each.detach().contiguous() for name, each in parameters(network).items()}
+    tensors |= {f"kept.{name}": each for name, each in kept.items()}
+    for each, state in optimizer.state.items():
+        for key, value in state.items():
+            tensors[f"adam.{key}.{names[id(each)]}"] = torch.as_tensor(value).contiguous()
+    tensors["random"] = torch.get_rng_state()
+    file = f"state-{progress.step}.safetensors"
+    save_file(tensors, folder / f"{file}.part")
+    os.replace(folder / f"{file}.part", folder / file)
+    facts = {"file": file, "step": progress.step, "best": progress.best, "stale": progress.stale}
+    facts |= {"factor": progress.factor, "losses": list(progress.losses)}
+    (folder / "state.json.part").write_text(json.dumps(facts), "utf-8")
+    os.replace(folder / "state.json.part", folder / "state.json")
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != file:
+            old.unlink()
+
+
+def _resume(
+    folder: Path, network: Adapted[Any], optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    facts = json.loads((folder / "state.json").read_text("utf-8"))
+    tensors = load_file(folder / facts.pop("file"))
+    now = {name[4:]: each for name, each in tensors.items() if name.startswith("now.")}
+    _restore(network, now)
+    for name, each in parameters(network).items():
+        own = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
+        if own:
+            optimizer.state[each] = own
+    torch.set_rng_state(tensors["random"])
+    facts["losses"] = tuple(facts["losses"])
+    return Progress(**facts), {name[5:]: each for name, each in tensors.items() if name.startswith("kept.")}

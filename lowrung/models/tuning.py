@@ -1,0 +1,170 @@
+"""How much of a body moves, and the states of the part that does not, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowrung.core.errors import ModelError
+from lowrung.core.parts import Question
+from lowrung.models.batch import Batch, pad
+from lowrung.models.text import TextBackbone
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Only the head moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The head and the last `layers` layers move."""
+
+    layers: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LoRA:
+    """Low-rank updates of the attention's projections, in every layer (Hu et al. 2021), by peft.
+
+    Args:
+        rank: of the updates; their scale is 2 (alpha = 2 * rank).
+    """
+
+    rank: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Everything moves, embeddings too."""
+
+
+How = Frozen | Top | LoRA | Full
+
+
+def describe(how: How) -> dict[str, Any]:
+    """`Top(2)` → {"how": "Top", "layers": 2}, for JSON."""
+    fields = {name: getattr(how, name) for name in how.__slots__}  # type: ignore[union-attr]
+    return {"how": type(how).__name__, **fields}
+
+
+def described(fields: dict[str, Any]) -> How:
+    kinds: dict[str, Any] = {"Frozen": Frozen, "Top": Top, "LoRA": LoRA, "Full": Full}
+    return kinds[fields["how"]](**{name: value for name, value in fields.items() if name != "how"})  # type: ignore[no-any-return]
+
+
+def frozen_depth(backbone: TextBackbone, how: How) -> int:
+    """How many layers, from below, stay as they are and may be remembered."""
+    if isinstance(how, Frozen):
+        return backbone.depth
+    return max(0, backbone.depth - how.layers) if isinstance(how, Top) else 0
+
+
+def loosened(backbone: TextBackbone, how: How) -> TextBackbone:
+    """A copy of `backbone` in which what `how` says may move requires gradients.
+
+    Raises:
+        ModelError: LoRA finds no projection that it knows in this body.
+    """
+    moved = backbone.upto(backbone.depth)
+    if isinstance(how, LoRA):
+        return _with_lora(moved, how)
+    for number, layer in enumerate(moved.layers):
+        layer.requires_grad_(number >= frozen_depth(moved, how))
+    if isinstance(how, Full):
+        moved.body.requires_grad_(True)
+    return moved
+
+
+def _with_lora(backbone: TextBackbone, how: LoRA) -> TextBackbone:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    known = {"query", "key", "value", "query_proj", "value_proj", "q_proj", "v_proj", "Wqkv", "q_lin", "v_lin", "in_proj"}
+    names = {name.rpartition(".")[2] for name, _ in backbone.body.named_modules()}
+    targets = sorted((names & known) - {"key"})
+    if not targets:
+        raise ModelError(f"LoRA knows no attention projection of {type(backbone.body).__name__}; use top or full")
+    config = LoraConfig(r=how.rank, lora_alpha=2 * how.rank, lora_dropout=0.05, target_modules=targets)
+    inject_adapter_in_model(config, backbone.body)  # type: ignore[arg-type]
+    return backbone
+
+
+def moved(backbone: TextBackbone) -> dict[str, Tensor]:
+    """Name → weights of everything in the body that training may have changed."""
+    return {name: each for name, each in backbone.body.named_parameters() if each.requires_grad}
+
+
+class Prefixes:
+    """The frozen-prefix cache: states of the layers that do not move, computed once a text and kept.
+
+    They are the same over epochs, seeds, label counts and methods, and for the test rows of every cell.
+    Kept in float32, so that a run with the cache and one without have the same losses.
+
+    Args:
+        backbone: the untouched one.
+        limit: bytes kept at most; texts beyond are computed each time.
+    """
+
+    def __init__(self, backbone: TextBackbone, *, limit: int = 4 << 30) -> None:
+        self.backbone, self.limit, self.used = backbone, limit, 0
+        self._kept: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Tensor]] = {}
+
+    def states(self, batch: Batch, depths: tuple[int, ...]) -> Tensor:
+        """States after each of `depths` layers, side by side.  -> (W, T, len(depths) * D)"""
+        rows: dict[int, list[Tensor]] = {}
+        missing = []
+        for number, question in enumerate(batch.questions):
+            kept = self._kept.get((depths, question.texts))
+            if kept is None:
+                missing.append(number)
+            else:
+                rows[number] = kept
+        if missing:
+            asked = batch if len(missing) == len(batch.questions) else None
+            asked = asked or self.backbone.encode([batch.questions[number] for number in missing])
+            for place, windows in _by_question(asked, self.backbone.taps(asked, depths)):
+                rows[missing[place]] = windows
+                self._keep(depths, batch.questions[missing[place]], windows)
+        return pad([window for number in range(len(batch.questions)) for window in rows[number]])
+
+    def fill(self, questions: Sequence[Question], depths: tuple[int, ...]) -> None:
+        """Compute what is missing of `questions` now, in batches of like length."""
+        new = [each for each in questions if (depths, each.texts) not in self._kept]
+        for chosen in bucketed(new):
+            self.states(self.backbone.encode([new[at] for at in chosen]), depths)
+
+    def _keep(self, depths: tuple[int, ...], question: Question, windows: list[Tensor]) -> None:
+        size = sum(each.numel() * each.element_size() for each in windows)
+        if self.used + size <= self.limit:
+            self._kept[depths, question.texts] = windows
+            self.used += size
+
+
+def _by_question(batch: Batch, states: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
+    windows: dict[int, list[Tensor]] = {}
+    for number, owner in enumerate(batch.owners):
+        length = int(batch.attended[number].sum())
+        windows.setdefault(owner, []).append(states[number, :length].clone())
+    yield from windows.items()
+
+
+def bucketed(questions: Sequence[Question], *, budget: int = 4096, most: int = 64) -> Iterable[list[int]]:
+    """Places of questions of like length, at most `most` together and about `budget` pieces with padding.
+
+    Letters stand in for pieces here: a piece has about four of them, or one where a script has no blanks.
+    """
+    lengths = [sum(len(text.encode()) for text in question.texts) // 4 + 3 for question in questions]
+    chosen: list[int] = []
+    for at in sorted(range(len(questions)), key=lambda at: lengths[at]):
+        if chosen and (len(chosen) >= most or lengths[at] * (len(chosen) + 1) > budget):
+            yield chosen
+            chosen = []
+        chosen.append(at)
+    if chosen:
+        yield chosen
+
+

@@ -1,0 +1,143 @@
+"""adapt: a backbone, a task and 0 or more examples → a Model. Zero-shot is the same call with no examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from lowrung.core.answers import A, Choice, Spans
+from lowrung.core.errors import DataError, ModelError
+from lowrung.core.parts import Question
+from lowrung.core.task import Example, Task
+from lowrung.data.splits import holdout
+from lowrung.models import tuning
+from lowrung.models.heads import Head, Rank, Tag
+from lowrung.models.network import Adapted
+from lowrung.models.probe import fit_rank
+from lowrung.models.text import TextBackbone
+from lowrung.models.training import Score, Settings, train
+from lowrung.models.tuning import Frozen, How, Prefixes, Top
+from lowrung.run.evaluate import evaluate
+
+Watch = Callable[[int, int, float], None]
+PROBE = Settings(head_lr=3e-3, epochs=30, least=200, most=800, clip=5.0)  # of a Tag head on a frozen body
+ENOUGH_FOR_DEV = 100  # rows; below, what a held-out part would tell is worth less than learning from it
+
+
+def adapt(
+    backbone: TextBackbone,
+    task: Task[A],
+    examples: Sequence[Example[A]] = (),
+    *,
+    how: How = Top(2),  # noqa: B008 (frozen value)
+    dev: Sequence[Example[A]] = (),
+    settings: Settings | None = None,
+    prefixes: Prefixes | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> Adapted[A]:
+    """Take `backbone` to `task` with `examples`; without examples the answer comes from the label names.
+
+    A head is fitted on the frozen body first; then, unless `how` is Frozen, what `how` says moves is trained from
+    there (linear probing, then fine-tuning: Kumar et al. 2022), so that few labels never start from noise.
+    Where `dev` is empty and examples are many, a tenth of them is held out to stop early by.
+
+    Args:
+        prefixes: states of the untouched body to share with other calls; made and thrown away when None.
+        checkpoint: a folder to resume from after an interruption.
+
+    Raises:
+        DataError: the task has no options, or an example has no gold.
+        ModelError: the task's shape of answer has no head here.
+    """
+    options = task.options or (examples[0].question.options if examples else ())
+    if not options:
+        raise DataError(f"task {task.name} needs its labels: rows that carry some, or --options a,b,c")
+    if any(not each.golds for each in examples):
+        raise DataError("an example to learn from has no gold")
+    if task.answer not in (Choice, Spans):
+        raise ModelError(f"no head here answers with {task.answer.__name__}")
+    words = Question(("",), options=options, meanings=_meanings(task, options)).words_for_options
+    prefixes = prefixes or Prefixes(backbone)
+    frozen = isinstance(how, Frozen) or not examples
+    body = backbone if frozen or task.answer is Choice else backbone.upto(backbone.tagging_layer)
+    network = _start(body, task, options, words, prefixes)
+    if not examples:
+        return network
+    prefixes.fill([each.question for each in examples], network.depths)
+    _probe(network, examples, seed=seed)
+    if frozen:
+        return network
+    network = _loosen(network, how)
+    chosen = settings or Settings()
+    examples, dev = _with_dev(task, examples, dev, seed)
+    train(
+        network,
+        examples,
+        settings=chosen,
+        seed=seed,
+        score=_score(task, dev) if dev else None,
+        checkpoint=checkpoint,
+        watch=watch,
+    )
+    return network
+
+
+def _start(
+    body: TextBackbone, task: Task[A], options: Sequence[str], words: Sequence[str], prefixes: Prefixes
+) -> Adapted[A]:
+    names = body.embed(words)
+    if task.answer is Choice:
+        return Adapted(body, Rank(options, names, pooling=body.pooling).eval(), prefixes=prefixes)
+    # a sentence encoder knows words best midway and names best at the top; a frozen Tag reads both
+    depths = tuple(sorted({body.tagging_layer, body.depth}))
+    head = Tag(options, names, width=body.width).eval()
+    return Adapted(body, head, depths=depths, prefixes=prefixes)
+
+
+def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) -> None:
+    """Fit the head on the frozen body."""
+    head = network.head
+    if isinstance(head, Tag):
+        train(network, examples, settings=PROBE, seed=seed)
+        head.lean.fill_(LEAN)
+        return
+    features = []
+    with torch.no_grad():
+        for start in range(0, len(examples), 64):
+            batch = network.backbone.encode([each.question for each in examples[start : start + 64]])
+            features.append(head.features(batch, network.hidden(batch)))
+    wanted = torch.tensor([head.options.index(each.golds[0].option) for each in examples])  # type: ignore[union-attr]
+    fit_rank(head, torch.cat(features), wanted, seed=seed)
+
+
+LEAN = 1.0  # what 50 to 1000 sentences of three sets' dev rows like best, within half a point
+
+
+def _loosen(network: Adapted[A], how: How) -> Adapted[A]:
+    body = tuning.loosened(network.backbone, how)
+    return Adapted(body, network.head, how=how, prefixes=network.prefixes)
+
+
+def _with_dev(
+    task: Task[A], examples: Sequence[Example[A]], dev: Sequence[Example[A]], seed: int
+) -> tuple[Sequence[Example[A]], Sequence[Example[A]]]:
+    if dev or len(examples) < ENOUGH_FOR_DEV:
+        return examples, dev
+    kept, held = holdout(examples, share=0.1, seed=seed)
+    return [examples[at] for at in kept], [examples[at] for at in held]
+
+
+def _score(task: Task[A], dev: Sequence[Example[A]]) -> Score:
+    metric = task.metrics[0]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    return lambda network: sign * evaluate(task, network, dev).value(metric)
+
+
+def _meanings(task: Task[A], options: Sequence[str]) -> tuple[str, ...]:
+    return tuple(task.meanings.get(option, "") for option in options)
+
+
