@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from lowrung.models.heads import Head, Rank, Tag
 from lowrung.models.text import TextBackbone
 from lowrung.models.tuning import Frozen, How, Prefixes, bucketed, describe, described, frozen_depth, loosened, moved
 
-WEIGHTS, FACTS = "model.safetensors", "network.json"
+WEIGHTS = "model.safetensors"
 
 
 class Adapted(Generic[A]):
@@ -97,12 +97,13 @@ class Adapted(Generic[A]):
         """The vectors of label names, from the layer that the head holds them against.  -> (K, D)"""
         return catalog.backbone(self.backbone.source.name).upto(self.backbone.depth).embed(words)
 
-    def save(self, folder: Path) -> None:
-        """What moved, and how to put it together again, into `folder`."""
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write what moved into `folder`; returns the facts that `load` needs to put it together again."""
         body = {f"body.{name}": each.detach().contiguous() for name, each in moved(self.backbone).items()}
         head = {f"head.{name}": each.detach().contiguous() for name, each in self.head.state_dict().items()}
         save_file({**body, **head}, folder / WEIGHTS)
-        facts = {
+        return {
+            "kind": "network",
             "head": type(self.head).__name__,
             "options": list(self.options),
             "backbone": self.backbone.source.name,
@@ -112,36 +113,31 @@ class Adapted(Generic[A]):
             "name": self.name,
             "how": describe(self.how),
         }
-        (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def load(folder: Path) -> Adapted[Any]:
+def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
     """What `save` wrote.
 
     Raises:
         ModelError: a file is missing or damaged, or the backbone's weights are not those it was trained on.
     """
     try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
         state = load_file(folder / WEIGHTS)
         found = catalog.backbone(facts["backbone"])
         if found.source.checksum != facts["checksum"]:
             raise ModelError(f"{folder}: was trained on other weights of {facts['backbone']} than the ones found here")
         how = described(facts["how"])
         backbone = found if isinstance(how, Frozen) else loosened(found.upto(facts["layers"]), how)
-        names = state["head.names"]
-        options = facts["options"]
+        names, options = state["head.names"], facts["options"]
+        ranks = facts["head"] == "Rank"
         head: Head = (
-            Rank(options, names, pooling=found.pooling)
-            if facts["head"] == "Rank"
-            else Tag(options, names, width=found.width)
+            Rank(options, names, pooling=found.pooling) if ranks else Tag(options, names, width=found.width)
         )
         head.load_state_dict({name[5:]: each for name, each in state.items() if name.startswith("head.")})
-        tensors = moved(backbone)
         with torch.no_grad():
-            for name, each in tensors.items():
+            for name, each in moved(backbone).items():
                 each.copy_(state[f"body.{name}"])
-    except (OSError, KeyError, ValueError, RuntimeError) as problem:
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {problem})") from problem
     return Adapted(backbone, head.eval(), how=how, depths=tuple(facts["depths"]), name=facts["name"])
 

@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lowrung.core.answers import Choice
+from lowrung.core.parts import Question
 from lowrung.models.heads import SCALE, Rank
+from lowrung.models.network import Adapted
+from lowrung.models.tuning import bucketed
 
 # (trust in the names, pull towards them): the first wins a tie, so that few labels stay near the names
 GRID = ((1.0, 1.0), (1.0, 0.1), (1.0, 0.01), (1.0, 0.001), (0.0, 0.1), (0.0, 0.01))
@@ -17,13 +21,28 @@ BIAS_PULL = 1e-3
 REPEATED = 64  # below so many rows one partition into folds is luck: three are averaged
 
 
-def fit_rank(head: Rank, features: Tensor, wanted: Tensor, *, seed: int, weights: Tensor | None = None) -> None:
-    """Fit `head` in place to features (N, D) of length one and class places (N,).
+@torch.no_grad()
+def features(network: Adapted[Choice], questions: Sequence[Question]) -> Tensor:
+    """What the Rank head of `network` sees of each question.  -> (N, D), of length one"""
+    head = network.head
+    assert isinstance(head, Rank)
+    made = torch.zeros(len(questions), network.backbone.width)
+    for chosen in bucketed(questions):
+        batch = network.backbone.encode([questions[at] for at in chosen])
+        made[chosen] = head.features(batch, network.hidden(batch))
+    return made
+
+
+def fit_rank(
+    head: Rank, features: Tensor, options: Sequence[str], *, seed: int, weights: Tensor | None = None
+) -> None:
+    """Fit `head` in place to features (N, D) of length one and N gold options.
 
     Softmax regression with a quadratic pull towards the label names (a maximum a posteriori estimate whose prior
     mean they are). Its strength, and whether to trust the names at all, come from stratified cross-validation on
     accuracy, then log-loss; the temperature of the confidences from the same held-out rows (Guo et al. 2017).
     """
+    wanted = torch.tensor([head.options.index(option) for option in options])
     repeats = 3 if len(wanted) < REPEATED else 1
     parts = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
     chosen = GRID[1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from lowrung.core.answers import A, Choice, Spans
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
@@ -15,14 +13,14 @@ from lowrung.data.splits import holdout
 from lowrung.models import tuning
 from lowrung.models.heads import Head, Rank, Tag
 from lowrung.models.network import Adapted
-from lowrung.models.probe import fit_rank
+from lowrung.models.probe import features, fit_rank
 from lowrung.models.text import TextBackbone
 from lowrung.models.training import Score, Settings, train
 from lowrung.models.tuning import Frozen, How, Prefixes, Top
 from lowrung.run.evaluate import evaluate
 
 Watch = Callable[[int, int, float], None]
-PROBE = Settings(head_lr=3e-3, epochs=30, least=200, most=800, clip=5.0)  # of a Tag head on a frozen body
+PROBE = Settings(head_lr=3e-3, epochs=30, least=200, most=800, clip=5.0, decay=0.5)  # of a Tag head on a frozen body
 ENOUGH_FOR_DEV = 100  # rows; below, what a held-out part would tell is worth less than learning from it
 
 
@@ -105,13 +103,8 @@ def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) ->
         train(network, examples, settings=PROBE, seed=seed)
         head.lean.fill_(LEAN)
         return
-    features = []
-    with torch.no_grad():
-        for start in range(0, len(examples), 64):
-            batch = network.backbone.encode([each.question for each in examples[start : start + 64]])
-            features.append(head.features(batch, network.hidden(batch)))
-    wanted = torch.tensor([head.options.index(each.golds[0].option) for each in examples])  # type: ignore[union-attr]
-    fit_rank(head, torch.cat(features), wanted, seed=seed)
+    wanted = [each.golds[0].option for each in examples]  # type: ignore[union-attr]
+    fit_rank(head, features(network, [each.question for each in examples]), wanted, seed=seed)
 
 
 LEAN = 1.0  # what 50 to 1000 sentences of three sets' dev rows like best, within half a point

@@ -1,0 +1,155 @@
+"""A shipped model: a folder that says what it is, what it was made from and why it was chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lowrung import tasks
+from lowrung.core.errors import ModelError, unknown
+from lowrung.core.answers import Prediction
+from lowrung.core.model import Model
+from lowrung.core.parts import Question
+from lowrung.core.task import Example, Row, Task
+from lowrung.data.files import atomic_folder
+
+FACTS, REPORT, CARD = "lowrung.json", "report.json", "README.md"
+VERSIONED = ("lowrung", "torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A task with a model for it, ready to answer.
+
+    Args:
+        task: with the labels that the model knows.
+        model: answers the task's questions.
+        facts: what lowrung.json says.
+        folder: where it lies, None for a task's embedded default.
+    """
+
+    task: Task[Any]
+    model: Model[Any]
+    facts: Mapping[str, Any]
+    folder: Path | None = None
+
+    def answer(self, given: str | Row | Sequence[str | Row]) -> Any:
+        """The prediction for a text or row, or the list of predictions for several."""
+        one = isinstance(given, str | Mapping)
+        rows = [given] if one else list(given)
+        found = self.model.answer([self.question(each) for each in rows])  # type: ignore[arg-type]
+        return found[0] if one else list(found)
+
+    def question(self, given: str | Row) -> Question:
+        return self.task.question({"text": given} if isinstance(given, str) else given)
+
+
+def ship(
+    task: Task[Any], model: Model[Any], folder: str | Path, *, report: Mapping[str, Any], card: str, facts: Mapping[str, Any]
+) -> Shipped:
+    """Write the folder, whole or not at all; what stood there before stays until the new one is complete.
+
+    Raises:
+        ModelError: the folder holds something else than a shipped model, or the model cannot be saved.
+        LowrungError: the disk refuses; an old model there is intact.
+    """
+    from lowrung.models import baselines
+    from lowrung.models.network import Adapted
+
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
+        raise ModelError(f"{folder}: holds something else than a shipped model; name another folder")
+    try:
+        with atomic_folder(folder) as new:
+            if isinstance(model, Adapted):
+                made = model.save(new)
+            elif isinstance(model, baselines.Majority | baselines.Ngrams | baselines.Crf):
+                baselines.save(model, new)
+                made = {"kind": "baseline", "name": model.name}
+            else:
+                raise ModelError(f"a {type(model).__name__} has no form on disk")
+            named = {"name": task.name, "options": list(task.options), "meanings": dict(task.meanings)}
+            whole = {"task": named, "model": made, "versions": versions(), "date": now(), **facts}
+            for name, content in ((FACTS, whole), (REPORT, report)):
+                (new / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+            (new / CARD).write_text(card, "utf-8")
+    except OSError as problem:
+        raise ModelError(f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed") from problem
+    return Shipped(task, model, whole, folder)
+
+
+def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str, str] | None = None) -> Shipped:
+    """A shipped folder, a study's folder (its winner), or a task's name for its embedded default.
+
+    Args:
+        options: labels for an embedded default, which has none of its own.
+
+    Raises:
+        ModelError: neither a folder nor a task of that name, or the folder is damaged.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        if str(name) in tasks.names():
+            return default(tasks.task(str(name)), options=options, meanings=meanings)
+        raise ModelError(f"{unknown('model', str(name), tasks.names())} Or name the folder of a shipped model.")
+    if not (folder / FACTS).is_file() and (folder / "model" / FACTS).is_file():
+        folder = folder / "model"
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        named, kind = facts["task"], facts["model"]["kind"]
+        task = tasks.task(named["name"]).with_options(named["options"], named["meanings"])
+    except (OSError, KeyError, TypeError, ValueError) as problem:
+        raise ModelError(f"{folder}: not a shipped model ({FACTS} is missing or damaged)") from problem
+    if kind == "baseline":
+        from lowrung.models.baselines import load_baseline
+
+        return Shipped(task, load_baseline(folder), facts, folder)
+    from lowrung.models import network
+
+    return Shipped(task, network.load(folder, facts["model"]), facts, folder)
+
+
+DEFAULT_OPTIONS = {"entities": ("PER", "ORG", "LOC")}  # what an embedded default looks for when nobody says
+
+
+def default(
+    task: Task[Any], *, model: str = "", options: Sequence[str] = (), meanings: Mapping[str, str] | None = None
+) -> Shipped:
+    """The untouched backbone on `task`: zero-shot, from the label names."""
+    from lowrung.models.catalog import DEFAULT, backbone
+    from lowrung.run.adapt import adapt
+    from lowrung.models.tuning import Frozen
+
+    task = task.with_options(options or task.options or DEFAULT_OPTIONS.get(task.name, ()), meanings)
+    network = adapt(backbone(model or DEFAULT), task, how=Frozen())
+    network.prefixes = None  # one answer needs no cache
+    network.name = "zero-shot"
+    return Shipped(task, network, {"task": {"name": task.name, "options": list(task.options)}, "method": "zero-shot"})
+
+
+def fingerprint(examples: Sequence[Example[Any]]) -> str:
+    """sha256 of questions and golds, in order: the same rows give the same fingerprint on any machine."""
+    digest = hashlib.sha256()
+    for each in examples:
+        digest.update(repr((each.question.texts, each.golds)).encode())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
