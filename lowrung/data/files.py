@@ -254,14 +254,19 @@ def _found_media(row: Row, folder: Path) -> Row:
     return row
 
 
-def _accept(task: Task[Any], row: Row, where: str) -> None:
+def needed(task: Task[Any], row: Row, where: str) -> None:
+    """Raises DataError, naming the column to rename, where `row` has none of the columns that `task` reads."""
     if not any(column in row for column in task.columns):
         ours, found = task.columns[0], ", ".join(map(str, row)) or "none"
         close = get_close_matches(ours, map(str, row), n=1)
         texts = sorted((str(value), name) for name, value in row.items() if isinstance(value, str))
         theirs = close[0] if close else max(texts, key=lambda pair: len(pair[0]), default=("", "<theirs>"))[1]
-        needed = " or ".join(repr(column) for column in task.columns)
-        raise DataError(f"{where}: no column {needed} (found: {found}). Did you mean --rename {ours}={theirs}?")
+        columns = " or ".join(repr(column) for column in task.columns)
+        raise DataError(f"{where}: no column {columns} (found: {found}). Did you mean --rename {ours}={theirs}?")
+
+
+def _accept(task: Task[Any], row: Row, where: str) -> None:
+    needed(task, row, where)
     try:
         task.example(row)
     except (DataError, ValueError) as problem:

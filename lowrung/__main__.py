@@ -1,0 +1,7 @@
+"""`python -m lowrung` is the command line."""
+
+import sys
+
+from lowrung.cli import main
+
+sys.exit(main())

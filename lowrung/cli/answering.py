@@ -1,0 +1,225 @@
+"""`lowrung answer`: any number of rows, a chunk at a time, in order; an interrupted run goes on."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lowrung.core.answers import Choice, Prediction, Spans, write
+from lowrung.core.errors import DataError
+from lowrung.core.parts import Question
+from lowrung.core.task import Row, Task
+from lowrung.data.files import iter_rows, needed
+from lowrung.data.formats import PACKINGS, read, unpacked
+
+CHUNK = 256  # rows answered together; more would only cost memory
+LETTERS = 1 << 20  # and no more letters than these, unless one row has them
+
+
+class Entry(NamedTuple):
+    """One row of the input, or why it is none."""
+
+    number: int  # from 1 over the whole input
+    row: Row
+    question: Question | None
+    problem: str = ""
+
+
+def answer(asked: argparse.Namespace) -> None:
+    from lowrung.run.fit import with_labels
+    from lowrung.run.ship import load
+
+    shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
+    shipped = with_labels(shipped, asked.options, dict(asked.meaning))
+    if asked.fast and hasattr(shipped.model, "precision"):
+        shipped.model.precision = "fast"
+    entries = _entries(asked, shipped.task)
+    with _sink(asked, shipped.facts) as (done, put):
+        for chunk in _chunks(islice(entries, done, None)):
+            put("".join(f"{line}\n" for line in _lines(chunk, shipped.model, asked.json)))
+            _forget()
+
+
+def _forget() -> None:
+    """What the models remember of texts they have seen serves studies; over a long file it would only grow."""
+    shapes = sys.modules.get("lowrung.models.shapes")
+    if shapes is not None:
+        shapes.looks.cache_clear()
+
+
+def _lines(chunk: Sequence[Entry], model: Any, as_json: bool) -> Iterator[str]:
+    questions = [entry.question for entry in chunk if entry.question is not None]
+    said = iter(model.answer(questions) if questions else ())
+    for entry in chunk:
+        if entry.question is None:
+            problem = {"id": entry.row.get("id", entry.number), "error": entry.problem}
+            yield json.dumps(problem, ensure_ascii=False) if as_json else f"(error: {entry.problem})"
+        else:
+            yield (as_object if as_json else in_words)(entry, next(said))
+
+
+def as_object(entry: Entry, said: Prediction[Any]) -> str:
+    from lowrung.run.study import answer_json
+
+    found = {
+        "id": entry.row.get("id") if entry.row.get("id") is not None else entry.number,
+        "answer": answer_json(said.answer),
+        "confidence": round(said.confidence, 6),
+        "others": [[answer_json(each), round(share, 6)] for each, share in said.others],
+    }
+    return json.dumps(found, ensure_ascii=False)
+
+
+def in_words(entry: Entry, said: Prediction[Any]) -> str:
+    """One line for people: the text with its spans marked, or label, confidence and text."""
+    assert entry.question is not None
+    if said.answer is None:
+        return "(no answer)"
+    words = write(said.answer, entry.question)
+    if isinstance(said.answer, Choice):
+        words = f"{words}\t{said.confidence:.2f}\t{' | '.join(entry.question.texts)}"
+    elif not isinstance(said.answer, Spans):
+        words = f"{words}\t{said.confidence:.2f}"
+    return " ".join(words.splitlines())
+
+
+def _entries(asked: argparse.Namespace, task: Task[Any]) -> Iterator[Entry]:
+    """Raises DataError at the first row that cannot be read, unless bad rows are to be skipped."""
+    for number, (where, row, problem) in enumerate(_rows(asked), 1):
+        question = None
+        if not problem:
+            try:
+                needed(task, row, where)
+                question = task.question(row)
+            except (DataError, ValueError) as found:
+                problem = str(found) if str(found).startswith(where) else f"{where}: {found}"
+        if problem and not asked.skip_bad:
+            raise DataError(problem)
+        yield Entry(number, row, question, problem)
+
+
+def _rows(asked: argparse.Namespace) -> Iterator[tuple[str, Row, str]]:
+    """(place, row, problem) of every argument in turn."""
+    rename = dict(asked.rename)
+    for at, given in enumerate(asked.given, 1):
+        if is_text(given):
+            yield f"text {at}", {"text": given}, ""
+        elif asked.skip_bad and _line_by_line(given):
+            yield from _bearing(given, rename)
+        else:
+            yield from ((where, row, "") for where, row in iter_rows(given, rename=rename))
+
+
+def is_text(given: str) -> bool:
+    """Whether an argument is a text: it is no file, and has a blank or no suffix as a file would."""
+    if given == "-" or os.path.exists(given):
+        return False
+    suffix = Path(given).suffix[1:]
+    return any(letter.isspace() for letter in given) or not suffix.isalnum() or suffix.isdigit()
+
+
+def _line_by_line(given: str) -> bool:
+    """Where each line is a row, the next line can be read after a bad one."""
+    stem, _, last = given.rpartition(".")
+    return (stem.rpartition(".")[2] if last in PACKINGS else last) == "jsonl"
+
+
+def _bearing(given: str, rename: dict[str, str]) -> Iterator[tuple[str, Row, str]]:
+    """The rows of a .jsonl file, bad lines too."""
+    last = given.rpartition(".")[2]
+    with unpacked(Path(given), last if last in PACKINGS else "") as stream:
+        for number, raw in enumerate(stream, 1):
+            where = f"{given}:{number}"
+            try:
+                for _, row in read(io.BytesIO(raw), given, "jsonl"):
+                    moved = {ours: row[theirs] for ours, theirs in rename.items() if theirs in row}
+                    yield where, {**{k: v for k, v in row.items() if k not in rename.values()}, **moved}, ""
+            except DataError as problem:
+                yield where, {}, where + str(problem).removeprefix(f"{given}:1")
+
+
+def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    chunk: list[Entry] = []
+    letters = 0
+    for entry in entries:
+        chunk.append(entry)
+        letters += sum(map(len, entry.question.texts)) if entry.question else 0
+        if len(chunk) == CHUNK or letters > LETTERS:
+            yield chunk
+            chunk, letters = [], 0
+    if chunk:
+        yield chunk
+
+
+@contextmanager
+def _sink(asked: argparse.Namespace, facts: Any) -> Iterator[tuple[int, Any]]:
+    """How many rows are answered already, and where to put lines; a file takes its name when all are there."""
+    out = Path(asked.out) if asked.out else None
+    if out is None or (out.exists() and not out.is_file()):
+        with open(out, "w", encoding="utf-8") if out else _stdout() as stream:
+            yield 0, lambda lines: (stream.write(lines), stream.flush())
+        return
+    if out.suffix[1:] in PACKINGS:
+        raise DataError(f"{out}: answers are written plain; leave {out.suffix} off")
+    if any(os.path.exists(given) and out.exists() and os.path.samefile(given, out) for given in asked.given):
+        raise DataError(f"{out}: is read from; name another file for the answers")
+    part, job = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.job")
+    done = _resumable(part, job, _job(asked, facts))
+    with open(part, "ab") as file:
+
+        def put(lines: str) -> None:
+            file.write(lines.encode("utf-8", "backslashreplace"))
+            file.flush()
+
+        yield done, put
+        os.fsync(file.fileno())
+    os.replace(part, out)
+    job.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stdout() -> Iterator[Any]:
+    yield sys.stdout
+
+
+def _resumable(part: Path, job: Path, wanted: str) -> int:
+    """How many whole lines `part` holds of this very job; what belongs to another, or half a line, is cut off."""
+    same = "-" not in wanted and part.is_file() and job.is_file() and job.read_text("utf-8") == wanted
+    lines = end = at = 0
+    if same:
+        with open(part, "rb") as file:
+            while block := file.read(1 << 20):
+                lines += block.count(b"\n")
+                end = at + block.rfind(b"\n") + 1 if b"\n" in block else end
+                at += len(block)
+    with open(part, "ab") as file:
+        file.truncate(end)
+    job.write_text(wanted, "utf-8")
+    return lines
+
+
+def _job(asked: argparse.Namespace, facts: Any) -> str:
+    """What the answers depend on; a run goes on only from its own. "-" cannot be read again, and says so."""
+    if "-" in asked.given:
+        return "-"
+    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(os.path.exists, asked.given))]
+    shape = (
+        asked.model,
+        asked.given,
+        asked.options,
+        asked.meaning,
+        asked.rename,
+        asked.json,
+        asked.skip_bad,
+        asked.fast,
+    )
+    return hashlib.sha256(repr((stamps, shape, dict(facts))).encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,292 @@
+"""The verbs and their options. Nothing heavy is imported here: `lowrung --help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from lowrung import __version__
+from lowrung.core.errors import LowrungError, unknown
+
+VERBS = {  # verb → (one line, examples)
+    "study": (
+        "set the ways to do a task side by side, find where to switch, ship the winner if it is shown to be better",
+        """
+  lowrung study topic examples/rows/topic
+  lowrung study entities train.jsonl --test test.jsonl --labels 0,20,80,all --out runs/names
+  lowrung study topic mails.csv --rename text=body --rename label=folder --methods probe,ngrams --seeds 5
+
+A study that was stopped goes on where it was when the same command is given again.""",
+    ),
+    "fit": (
+        "learn from rows by one method and ship the model, without asking whether it is better",
+        """
+  lowrung fit topic train.jsonl
+  lowrung fit entities train.jsonl --method top --dev dev.jsonl --out models/names""",
+    ),
+    "answer": (
+        "answer for a text, or for every row of a file of any size",
+        """
+  lowrung answer runs/topic "I was charged twice."
+  lowrung answer runs/entities mails.jsonl --json --out answers.jsonl
+  cat mails.jsonl | lowrung answer runs/topic - --json
+  lowrung answer topic notes.txt --options refund,delivery,praise
+
+With --out, a run that was stopped goes on after its last whole line when the same command is given again.
+--json writes one object a row: {"id", "answer", "confidence", "others"}; a row without id is given its number.""",
+    ),
+    "score": (
+        "measure a model on rows with labels, every metric with its 95 % interval",
+        """
+  lowrung score runs/topic test.jsonl
+  lowrung score topic test.jsonl           (the embedded model, untouched, on the labels found in the rows)""",
+    ),
+    "compare": (
+        "say whether model B is better than model A on the same rows, and where they differ",
+        """
+  lowrung compare topic runs/topic test.jsonl
+  lowrung compare models/old models/new test.jsonl --json""",
+    ),
+    "try": (
+        "an answer now from the embedded model, from the label names alone",
+        """
+  lowrung try entities "Ada Lovelace met Charles Babbage in London."
+  lowrung try topic "I was charged twice." --options billing,delivery --meaning billing="money and invoices\"""",
+    ),
+    "check": (
+        "say what is odd about rows before anything learns from them; changes nothing",
+        """
+  lowrung check topic train.jsonl --test test.jsonl""",
+    ),
+    "tasks": ("the tasks, what a row of each looks like, and their metrics", "\n  lowrung tasks --json"),
+    "models": ("the models that can be named, and how to bring one's own", "\n  lowrung models"),
+    "methods": ("the ways to take a model to a task", "\n  lowrung methods"),
+    "export": (
+        "write a model as a folder that plain transformers can load",
+        """
+  lowrung export runs/topic --transformers exported""",
+    ),
+}
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace | None:
+    """What is asked for; None where the list of verbs was all there was to print.
+
+    Raises:
+        LowrungError: an unknown verb, option or extra argument.
+        SystemExit: argparse has printed help, the version, or what is missing.
+    """
+    top, verbs = _parsers()
+    if not arguments:
+        top.print_help()
+        return None
+    if not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        raise LowrungError(f"{unknown('verb', arguments[0], VERBS)} See lowrung --help")
+    asked, extra = top.parse_known_args(arguments)
+    if extra:
+        of_verb = verbs.get(getattr(asked, "verb", "") or "", top)
+        named = next((each for each in extra if each.startswith("-")), None)
+        if named is None:
+            raise LowrungError(f"{extra[0]!r} is one argument too many; see lowrung {asked.verb} --help")
+        options = [each for each in of_verb._option_string_actions if each.startswith("--")]
+        raise LowrungError(f"{unknown('option', named.partition('=')[0], options)}")
+    if asked.verb is None:
+        raise LowrungError(f"name a verb: {', '.join(VERBS)}")
+    return asked
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    top = argparse.ArgumentParser(
+        prog="lowrung",
+        description="Take a pretrained model to a language task with few labels, prove that it got better, ship it.",
+        epilog="lowrung VERB --help shows a verb's options and examples.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"lowrung {__version__}")
+    top.add_argument("--debug", action="store_true", help="show where an error came from")
+    # without a choice of verbs argparse has none to name; `parsed` names them, with the closest one
+    added = top.add_subparsers(dest="verb", metavar="VERB")
+    verbs = {}
+    for verb, (line, examples) in VERBS.items():
+        each = added.add_parser(
+            verb,
+            help=line.replace("%", "%%"),
+            description=f"{line[0].upper()}{line[1:]}.",
+            epilog=f"examples:{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        verbs[verb] = each
+    _fill(verbs)
+    return top, verbs
+
+
+MODEL = "a shipped folder, a study's folder, or a task's name for the embedded model, untouched"
+ROWS = "a file (.jsonl .csv .tsv .txt .conll .parquet, also .gz .xz), a folder with train and test, or hub:owner/name"
+BACKBONE = "minilm (embedded), a local transformers folder or a hub id"
+
+
+def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
+    study = verbs["study"]
+    _task(study)
+    study.add_argument("rows", metavar="ROWS", help=f"{ROWS}; a folder's test part serves as --test")
+    study.add_argument("--test", metavar="ROWS", help="rows to score on; without them, cross-validation")
+    study.add_argument(
+        "--labels",
+        type=_names,
+        default=["0", "8", "32", "128", "all"],
+        metavar="N,N",
+        help="numbers of labels (default 0,8,32,128,all)",
+    )
+    study.add_argument(
+        "--methods",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="as `lowrung methods` names them (default: all that fit)",
+    )
+    study.add_argument(
+        "--seeds", type=_at_least_one, default=3, metavar="N", help="draws of labels for each cell (default 3)"
+    )
+    study.add_argument(
+        "--confidence",
+        type=_share,
+        default=0.95,
+        metavar="P",
+        help="probability of being better from which the winner ships (default 0.95)",
+    )
+    study.add_argument("--balanced", action="store_true", help="draw equally many rows a class")
+    study.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>")
+    _backbone(study)
+    _reading(study)
+    _json(study, "print what study.json says")
+
+    fit = verbs["fit"]
+    _task(fit)
+    fit.add_argument("rows", metavar="ROWS", help=ROWS)
+    fit.add_argument("--method", default="probe", metavar="NAME", help="as `lowrung methods` names it (default probe)")
+    fit.add_argument("--dev", metavar="ROWS", help="rows to stop early by and to report a score on")
+    fit.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    fit.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>-<method>")
+    _backbone(fit)
+    _reading(fit)
+
+    answer = verbs["answer"]
+    answer.add_argument("model", metavar="MODEL", help=MODEL)
+    answer.add_argument(
+        "given",
+        nargs="+",
+        metavar="FILE|TEXT|-",
+        help="files of rows, texts, or - for JSON lines on the standard input",
+    )
+    answer.add_argument("--out", metavar="FILE", help="write there; a run that was stopped goes on from what it had")
+    answer.add_argument("--options", type=_names, default=[], metavar="A,B", help="the labels to choose from")
+    answer.add_argument(
+        "--fast", action="store_true", help="bfloat16 where the processor has it; scores move in the third digit"
+    )
+    answer.add_argument(
+        "--skip-bad", action="store_true", help="answer a row that cannot be read with its error and go on"
+    )
+    _reading(answer)
+    _json(answer, "one object a row")
+
+    score = verbs["score"]
+    score.add_argument("model", metavar="MODEL", help=MODEL)
+    score.add_argument("rows", metavar="ROWS", help=f"{ROWS}; of a folder, its test part")
+    _reading(score)
+    _json(score)
+
+    compare = verbs["compare"]
+    compare.add_argument("one", metavar="A", help=MODEL)
+    compare.add_argument("two", metavar="B", help="likewise")
+    compare.add_argument("rows", metavar="ROWS", help=f"{ROWS}; of a folder, its test part")
+    _reading(compare)
+    _json(compare)
+
+    tried = verbs["try"]
+    _task(tried)
+    tried.add_argument("text", metavar="TEXT")
+    tried.add_argument("--options", type=_names, default=[], metavar="A,B", help="the labels to choose from")
+    tried.add_argument(
+        "--meaning", type=_pair, action="append", default=[], metavar="LABEL=WORDS", help="what a label means"
+    )
+    _backbone(tried)
+    _json(tried)
+
+    check = verbs["check"]
+    _task(check)
+    check.add_argument("rows", metavar="ROWS", help=f"{ROWS}; a folder's other parts are looked at with it")
+    check.add_argument("--test", metavar="ROWS", help="rows that must not repeat ROWS")
+    check.add_argument(
+        "--rename", type=_pair, action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS"
+    )
+    _backbone(check)
+    _json(check)
+
+    for verb in ("tasks", "models", "methods"):
+        _json(verbs[verb])
+
+    export = verbs["export"]
+    export.add_argument("model", metavar="MODEL", help=MODEL)
+    export.add_argument("--transformers", required=True, metavar="DIR", help="the folder to write")
+    export.add_argument("--body-only", action="store_true", help="leave the head behind")
+    export.add_argument(
+        "--options", type=_names, default=[], metavar="A,B", help="labels, where MODEL is a task's name"
+    )
+
+
+def _task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", help="as `lowrung tasks` names it")
+
+
+def _backbone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="", metavar="NAME", help=BACKBONE)
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rename", type=_pair, action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS"
+    )
+    parser.add_argument(
+        "--meaning",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="LABEL=WORDS",
+        help="what a label means, where its name says little",
+    )
+
+
+def _json(parser: argparse.ArgumentParser, line: str = "for programs") -> None:
+    parser.add_argument("--json", action="store_true", help=line)
+
+
+def _names(text: str) -> list[str]:
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("names one thing or several, separated by commas")
+    return names
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, equals, right = text.partition("=")
+    if not (left.strip() and equals and right.strip()):
+        raise argparse.ArgumentTypeError(f"two names with = between them, not {text!r}")
+    return left.strip(), right.strip()
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value < 1:
+        raise argparse.ArgumentTypeError(f"a number from 0.5 to below 1, not {text!r}")
+    return value

@@ -1,0 +1,382 @@
+"""What each verb does: read, call the room that knows, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowrung import tasks
+from lowrung.cli.answering import Entry, answer, in_words
+from lowrung.core.errors import DataError, LowrungError, ModelError, unknown
+from lowrung.core.task import Example, Row, Task
+from lowrung.data.files import read_rows, split_names
+
+if TYPE_CHECKING:
+    from lowrung.run.ship import Shipped
+
+SHOWN = 10  # rows that differ
+
+
+def study(asked: argparse.Namespace) -> None:
+    from lowrung.run.study import study as run
+
+    task, rows = _learning(asked)
+    test: list[Row] = []
+    if asked.test or "test" in _parts(asked.rows):
+        test = read_rows(asked.test or asked.rows, rename=dict(asked.rename), task=task, split="test")
+    out = Path(asked.out or _default_out(asked))
+    with _progress() as watch:
+        made = run(
+            task,
+            rows,
+            test=test,
+            methods=asked.methods,
+            labels=asked.labels,
+            seeds=asked.seeds,
+            model=asked.model,
+            out=out,
+            confidence=asked.confidence,
+            balanced=asked.balanced,
+            watch=watch,
+        )
+    if asked.json:
+        _print(made.to_json())
+        return
+    from rich.console import Console
+
+    from lowrung.run.report import table
+
+    Console().print(table(made.to_json()))
+    print(f"best: {made.sentence}")
+    print(made.gate.reason)
+    print(f"files: {out / 'report.html'}  {out / 'study.json'}  {out / 'model'}")
+
+
+def fit(asked: argparse.Namespace) -> None:
+    from lowrung.run.fit import fit as run
+
+    task, rows = _learning(asked)
+    dev = read_rows(asked.dev, rename=dict(asked.rename), task=task, split="dev") if asked.dev else []
+    out = Path(asked.out or f"{_default_out(asked)}-{asked.method}")
+    with _progress() as watch:
+        shipped = run(
+            task,
+            rows,
+            method=asked.method,
+            model=asked.model,
+            seed=asked.seed,
+            dev=dev,
+            out=out,
+            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step, steps),
+        )
+    print(f"{out}: {asked.method} fitted to {shipped.facts['rows']} rows, labels {', '.join(shipped.task.options)}")
+    if dev:
+        report = json.loads((out / "report.json").read_text("utf-8"))["dev"]
+        print(_aligned([("metric", "value", "low", "high"), *_score_lines(report["scores"])]))
+
+
+def score(asked: argparse.Namespace) -> None:
+    from lowrung.run.evaluate import evaluate
+
+    shipped, examples = _measured(asked, asked.model)
+    report = evaluate(shipped.task, shipped.model, examples).to_json()
+    found = {
+        "task": report["task"],
+        "model": asked.model,
+        "rows": report["rows"],
+        "metrics": report["scores"],
+        "labels": report["labels"],
+        "unanswered": report["unanswered"],
+    }
+    if asked.json:
+        _print(found)
+        return
+    print(
+        f"{asked.model} ({shipped.facts.get('method', shipped.model.name)}) on {found['rows']} rows of {asked.rows}\n"
+    )
+    print(_aligned([("metric", "value", "low", "high"), *_score_lines(found["metrics"])]))
+    if report["labels"]:
+        head = ("label", "precision", "recall", "f1", "support")
+        lines = [
+            (label, *(f"{each[name]:.3f}" for name in head[1:4]), f"{each['support']:.0f}")
+            for label, each in report["labels"].items()
+        ]
+        print("\n" + _aligned([head, *lines]))
+
+
+def compare(asked: argparse.Namespace) -> None:
+    from lowrung.run.compare import compare as run
+    from lowrung.run.evaluate import evaluate
+    from lowrung.run.study import answer_json
+
+    one, examples = _measured(asked, asked.one, beside=asked.two)
+    two, others = _measured(asked, asked.two, beside=asked.one)
+    if one.task.name != two.task.name:
+        raise ModelError(
+            f"{asked.one} answers {one.task.name} and {asked.two} answers {two.task.name}; compare like with like"
+        )
+    reports = [
+        replace(evaluate(each.task, each.model, given), model=name)
+        for each, given, name in ((one, examples, asked.one), (two, others, asked.two))
+    ]
+    found = run(reports[0], reports[1])
+    differing = [
+        {
+            "id": examples[at].id,
+            "text": " | ".join(examples[at].question.texts),
+            "gold": answer_json(examples[at].golds[0]),
+            "one": answer_json(reports[0].predictions[at].answer),
+            "two": answer_json(reports[1].predictions[at].answer),
+        }
+        for at in found.differing
+    ]
+    if asked.json:
+        _print({**asdict(found), "better": found.better, "verdict": found.verdict(), "differing": differing})
+        return
+    print(found.verdict())
+    if found.mcnemar_p is not None:
+        print(f"McNemar's test: p = {found.mcnemar_p:.4f} (two-sided, mid-p)")
+    print(f"{len(differing)} of {found.rows} rows were got right by one of them only.")
+    for at in found.differing[:SHOWN]:
+        print(f"\n{examples[at].id or f'row {at + 1}'}")
+        for name, report in zip((asked.one, asked.two), reports, strict=True):
+            right = "right" if report.right()[at] else "wrong"
+            print(f"  {right}  {name}: {in_words(Entry(at + 1, {}, examples[at].question), report.predictions[at])}")
+    if len(differing) > SHOWN:
+        print(f"\n… and {len(differing) - SHOWN} more; --json has them all")
+
+
+def try_(asked: argparse.Namespace) -> None:
+    from lowrung.cli.answering import as_object
+    from lowrung.run.ship import default
+
+    shipped = default(tasks.task(asked.task), model=asked.model, options=asked.options, meanings=dict(asked.meaning))
+    entry = Entry(1, {}, shipped.question(asked.text))
+    said = shipped.answer(asked.text)
+    if asked.json:
+        print(as_object(entry, said))
+        return
+    print(in_words(entry, said))
+    for each, share in said.others:
+        print(in_words(entry, replace(said, answer=each, confidence=share)))
+
+
+def check(asked: argparse.Namespace) -> None:
+    from lowrung.data.check import check as run
+
+    task = tasks.task(asked.task)
+    parts = _parts(asked.rows)
+    sides = {name: read_rows(parts[name], rename=dict(asked.rename)) for name in ("dev", "test") if name in parts}
+    if asked.test:
+        sides["test"] = read_rows(asked.test, rename=dict(asked.rename), split="test")
+    rows = read_rows(asked.rows, rename=dict(asked.rename))
+    found = run(task, rows, **sides, **_lengths(asked.model))  # type: ignore[arg-type]
+    if asked.json:
+        _print(found.to_json())
+        return
+    for side, number in found.rows.items():
+        labels = ", ".join(f"{label} {often}" for label, often in found.labels[side].items())
+        print(f"{side}: {number} rows, {found.labelled[side]} with labels" + (f" ({labels})" if labels else ""))
+    for each in found.findings:
+        print(f"- {each.message}")
+        for place in each.places:
+            print(f"    {place}")
+    print(f"{len(found.findings)} findings" if found.findings else "nothing odd found")
+
+
+def list_tasks(asked: argparse.Namespace) -> None:
+    known = [tasks.task(name) for name in tasks.names()]
+    found = [
+        {
+            "name": task.name,
+            "about": task.about,
+            "answer": task.answer.__name__,
+            "columns": list(task.columns),
+            "metrics": [metric.name for metric in task.metrics],
+            "sample": dict(task.sample),
+        }
+        for task in known
+    ]
+    if asked.json:
+        _print(found)
+        return
+    for task in known:
+        print(f"{task.name}: {task.about}")
+        print(f"    a row: {json.dumps(dict(task.sample), ensure_ascii=False)}")
+        print(f"    metrics: {', '.join(metric.name for metric in task.metrics)}")
+
+
+def list_models(asked: argparse.Namespace) -> None:
+    from lowrung.models.catalog import embedded
+
+    ways = {
+        "a folder": "any transformers encoder with .safetensors weights, as in --model ./my-bert",
+        "a hub id": "owner/name, fetched once and kept by the hub's client, as in --model intfloat/e5-small-v2",
+        "a shipped model": "the folder that study or fit wrote, for answer, score, compare and export",
+    }
+    if asked.json:
+        _print({"embedded": embedded(), "others": ways})
+        return
+    print(_aligned(list({**embedded(), **ways}.items())))
+
+
+def list_methods(asked: argparse.Namespace) -> None:
+    from lowrung.run.methods import METHODS
+
+    if asked.json:
+        _print(
+            [
+                {
+                    "name": each.name,
+                    "about": each.about,
+                    "answers": [shape.__name__ for shape in each.answers],
+                    "learns": each.learns,
+                    "candidate": each.candidate,
+                }
+                for each in METHODS.values()
+            ]
+        )
+        return
+    print(_aligned([(each.name, each.about) for each in METHODS.values()]))
+
+
+def export(asked: argparse.Namespace) -> None:
+    from lowrung.run.export import export as run
+    from lowrung.run.ship import load
+
+    folder = run(load(asked.model, options=asked.options), asked.transformers, body_only=asked.body_only)
+    print(f"{folder}: loads with transformers' AutoModel and AutoTokenizer; {folder / 'README.md'} shows how")
+
+
+HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "study": study,
+    "fit": fit,
+    "answer": answer,
+    "score": score,
+    "compare": compare,
+    "try": try_,
+    "check": check,
+    "tasks": list_tasks,
+    "models": list_models,
+    "methods": list_methods,
+    "export": export,
+}
+
+
+def _learning(asked: argparse.Namespace) -> tuple[Task[Any], list[Row]]:
+    """The task with the labels of the rows to learn from, and those rows."""
+    task = tasks.task(asked.task)
+    rows = read_rows(asked.rows, rename=dict(asked.rename), task=task, split="train")
+    _labelled(task, rows, asked.rows)
+    task = task.fitted_to(rows)
+    return _meant(task, asked), rows
+
+
+def _meant(task: Task[Any], asked: argparse.Namespace) -> Task[Any]:
+    for label, _ in asked.meaning:
+        if label not in task.options:
+            raise LowrungError(f"--meaning: {unknown('label', label, task.options)}")
+    return task.with_options(task.options, dict(asked.meaning))
+
+
+def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
+    """The rows that carry a right answer, at least one."""
+    found = [row for row in rows if task.golds(row)]
+    if not found:
+        column = next(name for name in task.sample if name not in task.columns)
+        theirs = ", ".join(map(str, dict.fromkeys(name for row in rows[:100] for name in row)))
+        mend = f"--rename {column}=<theirs> reads another column as {column!r}"
+        raise DataError(f"{source}: no row has a {column!r} (found: {theirs}); {mend}")
+    return found
+
+
+def _measured(asked: argparse.Namespace, name: str, *, beside: str = "") -> tuple[Shipped, list[Example[Any]]]:
+    """The model of that name and the labelled rows as its examples.
+
+    An untouched model takes its labels from the model `beside` it, or else from the rows.
+    """
+    from lowrung.run.ship import default, load
+
+    known = [] if Path(name).is_dir() or name not in tasks.names() else [tasks.task(name)]
+    parts = _parts(asked.rows)
+    source = next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
+    if not known:
+        shipped = load(name)
+        rows = read_rows(source, rename=dict(asked.rename), task=shipped.task, split="test")
+    else:
+        rows = read_rows(source, rename=dict(asked.rename), task=known[0], split="test")
+        other = load(beside).task.options if Path(beside or "-").is_dir() else ()
+        shipped = default(_meant(known[0].with_options(other).fitted_to(rows), asked))
+    examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]
+    if len(examples) < len(rows):
+        print(f"lowrung: {len(rows) - len(examples)} rows without a label are left out", file=sys.stderr)
+    _warn_of_learnt(shipped, examples, str(source))
+    return shipped, examples
+
+
+def _warn_of_learnt(shipped: Shipped, examples: Sequence[Example[Any]], source: str) -> None:
+    from lowrung.run.ship import fingerprint
+
+    if shipped.facts.get("fingerprint") == fingerprint(examples):
+        print(f"lowrung: {source} holds the rows that the model learnt from; this is no test", file=sys.stderr)
+
+
+def _parts(source: str) -> dict[str, Path]:
+    return split_names(source) if os.path.isdir(source) else {}
+
+
+def _default_out(asked: argparse.Namespace) -> str:
+    stem = Path(asked.rows.removeprefix("hub:").rstrip("/")).name.partition(".")[0] or "rows"
+    return f"runs/{asked.task}" if stem == asked.task else f"runs/{asked.task}-{stem}"
+
+
+def _lengths(model: str) -> dict[str, Any]:
+    """How the model counts and how much it reads, where it is there to ask."""
+    from lowrung.models.catalog import DEFAULT, backbone
+
+    try:
+        tokenizer = backbone(model or DEFAULT).tokenizer
+    except ModelError:
+        if model:
+            raise
+        return {}  # the embedded model is an extra; the rest of the check does without
+    return {"count_pieces": lambda text: len(tokenizer.pieces([text])[0][0]), "longest": tokenizer.longest}
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with the time left on a terminal, one line a step elsewhere; on the standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what, done, total: print(f"{min(done + 1, total)}/{total} {what}", file=sys.stderr, flush=True)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        job = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(job, description=what, completed=done, total=total)
+
+
+def _score_lines(scores: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    return [(name, *(f"{each[key]:.3f}" for key in ("value", "low", "high"))) for name, each in scores.items()]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Columns two blanks apart."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))

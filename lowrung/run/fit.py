@@ -1,0 +1,153 @@
+"""fit: rows → a shipped model, by one method, with no question asked whether it is better. A study asks."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lowrung import __version__
+from lowrung.core.answers import Choice
+from lowrung.core.errors import DataError, LowrungError, unknown
+from lowrung.core.task import Example, Row, Task
+from lowrung.run.adapt import Watch
+from lowrung.run.evaluate import evaluate
+from lowrung.run.methods import Method, fit_method, methods_for
+from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
+
+WITHOUT_A_BODY = ("majority", "ngrams")
+STOPS_BY_DEV = ("contrastive", "top", "lora", "full")  # their dev rows choose when training ends
+
+
+def fit(
+    task: Task[Any] | str,
+    rows: Sequence[Row],
+    *,
+    method: str = "probe",
+    model: str = "",
+    seed: int = 0,
+    dev: Sequence[Row] = (),
+    out: str | Path | None = None,
+    meanings: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+) -> Shipped:
+    """Learn from `rows` and, with `out`, ship the folder.
+
+    Args:
+        task: a task, or its name.
+        rows: home rows; those without a gold are left out.
+        method: a name of run.methods.METHODS.
+        model: a backbone's name, "" for the embedded one.
+        dev: rows to stop early by, and to report a score on.
+        out: a folder. An interrupted fit with `out` goes on from `<out>.training` when it is called again.
+        meanings: label → what it means in words.
+        watch: called with (step, steps, loss).
+
+    Raises:
+        DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
+        LowrungError: an unknown task or method, or a meaning for a label that no row has.
+    """
+    from lowrung.tasks import task as named
+
+    fitted = (named(task) if isinstance(task, str) else task).fitted_to(rows)
+    if meanings:
+        for label in meanings:
+            if label not in fitted.options:
+                raise LowrungError(unknown("label", label, fitted.options))
+        fitted = fitted.with_options(fitted.options, meanings)
+    chosen = next(each for each in methods_for(fitted, (method,)) if each.name == method)
+    examples, held = _labelled(fitted, rows), _labelled(fitted, dev)
+    if not examples and chosen.learns:
+        raise DataError(f"none of the {len(rows)} rows has a label; zero-shot is the method that needs none")
+    if fitted.answer is Choice and len(fitted.options) == 1:
+        raise DataError(f"all rows have the label {fitted.options[0]!r}; there is nothing to choose")
+    if dev and not held:
+        raise DataError("none of the dev rows has a label")
+    body = _body(model) if method not in WITHOUT_A_BODY else None
+    facts = {
+        "method": method,
+        "seed": seed,
+        "fingerprint": fingerprint(examples),
+        "rows": len(examples),
+        "source": body.source.name if body else method,
+    }
+    training = Path(f"{out}.training") if out else None
+    job = repr((__version__, facts, fitted.name, fitted.options, dict(fitted.meanings), fingerprint(held)))
+    job += body.source.checksum if body else ""
+    made = fit_method(
+        chosen,
+        fitted,
+        examples,
+        backbone=body,
+        seed=seed,
+        dev=held if method in STOPS_BY_DEV else (),
+        checkpoint=training / hashlib.sha256(job.encode()).hexdigest()[:24] if training else None,
+        watch=watch,
+    )
+    if hasattr(made, "prefixes"):
+        made.prefixes = None  # states of the rows it learnt from; new texts have no use for them
+    score = evaluate(fitted, made, held).to_json() if held else None
+    report = {"task": fitted.name, "options": list(fitted.options), **facts, "dev": score}
+    if out is None:
+        named_task = {"name": fitted.name, "options": list(fitted.options), "meanings": dict(fitted.meanings)}
+        return Shipped(fitted, made, {"task": named_task, "versions": versions(), "date": now(), **facts})
+    shipped = ship(fitted, made, out, report=report, card=_card(fitted, chosen, report, Path(out)), facts=facts)
+    if training is not None and training.is_dir():
+        shutil.rmtree(training)
+    return shipped
+
+
+def _labelled(task: Task[Any], rows: Sequence[Row]) -> tuple[Example[Any], ...]:
+    return tuple(each for each in map(task.example, rows) if each.golds)
+
+
+def _body(model: str) -> Any:
+    from lowrung.models.catalog import DEFAULT, backbone
+
+    return backbone(model or DEFAULT)
+
+
+def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path) -> str:
+    """A model card that claims no score that was not measured."""
+    if report["dev"]:
+        lines = [
+            f"- {name}: {score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f})"
+            for name, score in report["dev"]["scores"].items()
+        ]
+        leans = (
+            " These rows also chose when training ended, so the numbers lean high."
+            if method.name in STOPS_BY_DEV
+            else ""
+        )
+        measured = (
+            f"On {report['dev']['rows']} dev rows:\n\n" + "\n".join(lines) + (f"\n\n{leans.strip()}" if leans else "")
+        )
+    else:
+        measured = "Nothing was measured: no score is claimed. `lowrung score` measures it on rows of yours."
+    body = "" if method.name in WITHOUT_A_BODY else f" on `{report['source']}`"
+    return f"""# {task.name}: {method.name}
+
+{task.about[:1].upper()}{task.about[1:]}.
+
+- method: {method.name}{body} ({method.about})
+- labels: {", ".join(task.options)}
+- learnt from: {report["rows"]} labelled rows, seed {report["seed"]} (fingerprint `{report["fingerprint"][:16]}`)
+
+## How good it is
+
+{measured}
+
+It was not compared with the untouched model; `lowrung study` does that and ships only what is shown to be better.
+
+## Use
+
+    lowrung answer {out.name} "a text"
+"""
+
+
+def with_labels(shipped: Shipped, options: Sequence[str], meanings: Mapping[str, str] | None = None) -> Shipped:
+    """The same model asked about these labels: known ones as learnt, new ones from their names."""
+    return replace(shipped, task=shipped.task.with_options(options or shipped.task.options, meanings))
