@@ -11,6 +11,16 @@ from typing import Any
 from lowrung.run.methods import METHODS, ZERO_SHOT
 
 MARKERS = "oXsDP^vp"
+_SHAPES = (  # the same for the legend, around (0, 0)
+    "M-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0",
+    "M-3.6-1.8-1.8-3.6 0-1.8 1.8-3.6 3.6-1.8 1.8 0 3.6 1.8 1.8 3.6 0 1.8-1.8 3.6-3.6 1.8-1.8 0Z",
+    "M-3-3H3V3H-3Z",
+    "M0-4.2 4.2 0 0 4.2-4.2 0Z",
+    "M-1.3-3.8H1.3V-1.3H3.8V1.3H1.3V3.8H-1.3V1.3H-3.8V-1.3H-1.3Z",
+    "M0-3.8 3.8 3.2H-3.8Z",
+    "M0 3.8 3.8-3.2H-3.8Z",
+    "M0-3.9 3.7-1.2 2.3 3.2H-2.3L-3.7-1.2Z",
+)
 DASHED = ("majority", "ngrams")  # the curves that need no pretrained model
 # drawn with colours that nothing else has, which then become variables of the page: --m0 … --m7, one a method
 _COLOURS = [f"#0a0b1{at}" for at in range(8)]
@@ -32,7 +42,7 @@ def key(methods: Sequence[str], method: str) -> str:
     return (
         '<svg class="key" viewBox="0 0 34 12" aria-hidden="true">'
         f'<path d="M1 6H33" stroke="var(--m{at})" stroke-width="2" stroke-dasharray="{style}"/>'
-        f'<circle cx="17" cy="6" r="3.4" fill="var(--m{at})"/></svg>'
+        f'<path d="{_SHAPES[at]}" transform="translate(17 6)" fill="var(--m{at})"/></svg>'
     )
 
 
@@ -73,8 +83,8 @@ def curves(study: Mapping[str, Any], grid: Mapping[str, Any], name: str, width: 
 
 def _dress(axes: Any, metric: str, labels: Sequence[int]) -> None:
     """Ticks at the measured numbers of labels (as many as fit), axis labels, quiet lines."""
-    axes.set_xlabel("labelled rows", color=_MUTED)
-    axes.set_ylabel(metric, color=_MUTED, parse_math=False)
+    axes.set_xlabel("labelled rows", color=_MUTED, labelpad=6)
+    axes.set_ylabel(metric, color=_MUTED, labelpad=8, parse_math=False)
     last = labels[-1] or 1
     axes.set_xlim(-0.04 * last if len(labels) == 1 else -0.3 * labels[labels[0] == 0], last * 1.15)
     low, high = axes.get_ylim()
@@ -95,23 +105,27 @@ def _dress(axes: Any, metric: str, labels: Sequence[int]) -> None:
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Each curve's name to the right of the axes, moved apart where they would touch."""
+    """Each curve's name to the right of the axes, as near to its end as its neighbours allow."""
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
+    ends = sorted(ends)
     low, high = axes.get_ylim()
-    gap, floor = 0.062 * (high - low), low
-    wanted = sorted(ends)
-    places: list[float] = []
-    for value, _, _ in wanted:
-        floor = max(value, floor)
-        places.append(floor)
-        floor += gap
-    over = max(0.0, places[-1] - high) if places else 0.0
-    for at in reversed(range(len(places))):  # push back down what ran out at the top
-        places[at] = min(places[at], high - (len(places) - 1 - at) * gap) if over else places[at]
-    for place, (_, method, colour) in zip(places, wanted, strict=True):
+    steps = 0.066 * (high - low) * np.arange(len(ends))  # one line of text apart
+    places = isotonic_regression(np.array([value for value, _, _ in ends]) - steps).x + steps
+    for place, (_, method, colour) in zip(places, ends, strict=True):
+        where = (1.0, float(place))
         axes.annotate(
-            method, (1.0, place), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
-            va="center", color=colour, annotation_clip=False, parse_math=False,
-        )  # fmt: skip
+            method,
+            where,
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            annotation_clip=False,
+            parse_math=False,
+        )
 
 
 def _told(study: Mapping[str, Any], grid: Mapping[str, Any]) -> str:

@@ -119,9 +119,9 @@ def card(study_json: StudyJson) -> str:
 def _checked(study_json: StudyJson) -> dict[str, Any]:
     """The study with everything optional filled in; raises LowrungError where something essential is missing."""
     study = dict(study_json)
-    for key in ("task", "summary", "gate"):
-        if not study.get(key):
-            raise LowrungError(f"a study's JSON needs {key!r} and has none; run the study again")
+    for needed in ("task", "summary", "gate"):
+        if not study.get(needed):
+            raise LowrungError(f"a study's JSON needs {needed!r} and has none; run the study again")
     try:
         metrics = [str(each["metric"]) for each in study["summary"]]
         for each in study["summary"]:
@@ -132,11 +132,11 @@ def _checked(study_json: StudyJson) -> dict[str, Any]:
             f"a study's JSON is damaged in 'summary' or 'gate' ({problem}); run the study again"
         ) from problem
     gate = {"original": ZERO_SHOT, "winner": study["gate"]["shipped"], "labels": 0, "probability_better": None}
-    empty: dict[str, Any] = {
-        "cells": [], "switch_points": [], "sentence": "", "metric": metrics[0], "model": "", "checksum": "",
-        "options": [], "rows": {}, "seeds": None, "confidence": 0.95, "comparison": {}, "per_label": {}, "mistakes": [], "classes": {},
-        "fingerprint": "", "versions": {}, "date": "", "sizes": {}, "higher_is_better": True,
-    }  # fmt: skip
+    words = dict.fromkeys(("sentence", "model", "checksum", "fingerprint", "date"), "")
+    tables: dict[str, Any] = {name: {} for name in ("rows", "comparison", "per_label", "classes", "versions", "sizes")}
+    lists: dict[str, Any] = {name: [] for name in ("cells", "switch_points", "options", "mistakes")}
+    rest = {"metric": metrics[0], "seeds": None, "confidence": 0.95, "higher_is_better": True}
+    empty: dict[str, Any] = {**words, **tables, **lists, **rest}
     return {**empty, **study, "gate": {**gate, **study["gate"]}}
 
 

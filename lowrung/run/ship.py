@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lowrung import tasks
+from lowrung import __version__, tasks
 from lowrung.core.errors import ModelError, unknown
 from lowrung.core.answers import Prediction
 from lowrung.core.model import Model
@@ -20,7 +20,7 @@ from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic_folder
 
 FACTS, REPORT, CARD = "lowrung.json", "report.json", "README.md"
-VERSIONED = ("lowrung", "torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "numpy")
+VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def fingerprint(examples: Sequence[Example[Any]]) -> str:
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    found = {"lowrung": __version__}
     for name in VERSIONED:
         try:
             found[name] = version(name)

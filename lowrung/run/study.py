@@ -427,7 +427,7 @@ def _sentence(points: Sequence[Mapping[str, Any]]) -> str:
     """«zero-shot up to about 12 labels, probe to about 90, top from there»"""
     if len(points) == 1:
         return f"{points[0]['method']} throughout"
-    told = [f"{points[0]['method']} up to about {points[0]['to']} labels"]
+    told = [f"{points[0]['method']} up to about {points[0]['to']} label{'s' if points[0]['to'] != 1 else ''}"]
     told += [f"{each['method']} to about {each['to']}" for each in points[1:-1]]
     return ", ".join([*told, f"{points[-1]['method']} from there"])
 
@@ -455,6 +455,7 @@ def _facts(
     return {
         "sentence": _sentence(switch),
         "metric": plan.task.metrics[0].name,
+        "higher_is_better": plan.task.metrics[0].higher_is_better,
         "model": model,
         "checksum": checksum,
         "options": list(plan.task.options),
@@ -488,8 +489,13 @@ def _write(made: Study[A], out: Path, chosen: Method, body: Any) -> None:
     found["sizes"] = {chosen.name: sum(each.stat().st_size for each in (out / "model").iterdir())}
     with atomic(out / "study.json") as new:
         new.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    try:
+        page = html(found)
+    except LowrungError:  # without the extra `report`: a finished study is not thrown away for want of its page
+        (out / "report.html").unlink(missing_ok=True)
+        return
     with atomic(out / "report.html") as new:
-        new.write_text(html(found), "utf-8")
+        new.write_text(page, "utf-8")
 
 
 def answer_json(answer: Any) -> Any:
