@@ -71,7 +71,9 @@ def curves(study: Mapping[str, Any], grid: Mapping[str, Any], name: str, width: 
                 axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
             if method == ZERO_SHOT:
                 axes.axhline(value[0], color=colour, linewidth=1.2, linestyle=":")
-            axes.plot(x, value, color=colour, linewidth=2, linestyle=line, marker=MARKERS[at], markersize=5.5)
+            axes.plot(
+                x, value, color=colour, linewidth=2, linestyle=line, marker=MARKERS[at], markersize=5.5, clip_on=False
+            )
             ends.append((value[-1], method, colour))
         _dress(axes, study["metric"], grid["labels"])
         if width > 5:
@@ -86,9 +88,9 @@ def _dress(axes: Any, metric: str, labels: Sequence[int]) -> None:
     axes.set_xlabel("labelled rows", color=_MUTED, labelpad=6)
     axes.set_ylabel(metric, color=_MUTED, labelpad=8, parse_math=False)
     last = labels[-1] or 1
-    axes.set_xlim(-0.04 * last if len(labels) == 1 else -0.3 * labels[labels[0] == 0], last * 1.15)
+    axes.set_xlim(*((-last, 2 * last) if len(labels) == 1 else (-0.3 * labels[labels[0] == 0], last * 1.15)))
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0.0) if low > -0.2 else low, min(high, 1.0) if high < 1.2 else high)
+    axes.set_ylim(max(low, -0.01) if low > -0.2 else low, min(high, 1.01) if high < 1.2 else high)  # scores in [0, 1]
     shown: list[int] = []
     place = {number: axes.transAxes.inverted().transform(axes.transData.transform((number, 0)))[0] for number in labels}
     for number in reversed(labels):  # the largest always has its tick

@@ -38,9 +38,9 @@ def table(study_json: StudyJson) -> Table:
     grid = _grid(study, study["metric"])
     title = f"{study['task']}: {study['metric']} by number of labels, with 95 % intervals"
     made = Table(title=Text(title), title_justify="left", header_style="bold")
-    made.add_column("method")
+    made.add_column("method", no_wrap=True)
     for number in grid["labels"]:
-        made.add_column(f"{number:,}", justify="right", no_wrap=True)
+        made.add_column(f"{number:,}", justify="right", min_width=6)  # a narrow terminal puts the interval below
     made.add_column("fit", justify="right", no_wrap=True)
     times = {each["method"]: each for each in _times(study)}
     for row in grid["rows"]:
