@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # argparse has printed what there is to say
         return ended.code if isinstance(ended.code, int) else 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        _abandon_stdout()
         return 141
     except KeyboardInterrupt:
         goes_on = arguments[:1] in (["study"], ["fit"]) or "--out" in arguments
@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LowrungError, OSError) as problem:
         if "--debug" in arguments:
             raise
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _abandon_stdout()
         return _failed(_told(problem), 2)
     return 0
 
@@ -44,6 +48,11 @@ def _run(arguments: list[str]) -> None:
     from lowrung.cli.verbs import HANDLERS
 
     HANDLERS[asked.verb](asked)
+
+
+def _abandon_stdout() -> None:
+    """Nobody takes what is left in the buffer; without this the interpreter complains of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(line: str, status: int) -> int:

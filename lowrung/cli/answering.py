@@ -35,8 +35,7 @@ class Entry(NamedTuple):
 
 
 def answer(asked: argparse.Namespace) -> None:
-    from lowrung.run.fit import with_labels
-    from lowrung.run.ship import load
+    from lowrung.run.ship import load, with_labels
 
     shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
     shipped = with_labels(shipped, asked.options, dict(asked.meaning))

@@ -77,10 +77,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace | None:
         SystemExit: argparse has printed help, the version, or what is missing.
     """
     top, verbs = _parsers()
-    if not arguments:
-        top.print_help()
-        return None
-    if not arguments[0].startswith("-") and arguments[0] not in VERBS:
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
         raise LowrungError(f"{unknown('verb', arguments[0], VERBS)} See lowrung --help")
     asked, extra = top.parse_known_args(arguments)
     if extra:
@@ -91,7 +88,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace | None:
         options = [each for each in of_verb._option_string_actions if each.startswith("--")]
         raise LowrungError(f"{unknown('option', named.partition('=')[0], options)}")
     if asked.verb is None:
-        raise LowrungError(f"name a verb: {', '.join(VERBS)}")
+        top.print_help()
+        return None
     return asked
 
 

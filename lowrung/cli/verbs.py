@@ -85,7 +85,7 @@ def fit(asked: argparse.Namespace) -> None:
 def score(asked: argparse.Namespace) -> None:
     from lowrung.run.evaluate import evaluate
 
-    shipped, examples = _measured(asked, asked.model)
+    shipped, examples = _measured(asked, _folder_or_task(asked.model))
     report = evaluate(shipped.task, shipped.model, examples).to_json()
     found = {
         "task": report["task"],
@@ -116,12 +116,12 @@ def compare(asked: argparse.Namespace) -> None:
     from lowrung.run.evaluate import evaluate
     from lowrung.run.study import answer_json
 
-    one, examples = _measured(asked, asked.one, beside=asked.two)
-    two, others = _measured(asked, asked.two, beside=asked.one)
-    if one.task.name != two.task.name:
-        raise ModelError(
-            f"{asked.one} answers {one.task.name} and {asked.two} answers {two.task.name}; compare like with like"
-        )
+    found_one, found_two = _folder_or_task(asked.one), _folder_or_task(asked.two)
+    names = [each.name if isinstance(each, Task) else each.task.name for each in (found_one, found_two)]
+    if names[0] != names[1]:
+        raise ModelError(f"{asked.one} answers {names[0]} and {asked.two} answers {names[1]}; compare like with like")
+    one, examples = _measured(asked, found_one, beside=found_two)
+    two, others = _measured(asked, found_two, beside=found_one)
     reports = [
         replace(evaluate(each.task, each.model, given), model=name)
         for each, given, name in ((one, examples, asked.one), (two, others, asked.two))
@@ -297,23 +297,31 @@ def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
     return found
 
 
-def _measured(asked: argparse.Namespace, name: str, *, beside: str = "") -> tuple[Shipped, list[Example[Any]]]:
-    """The model of that name and the labelled rows as its examples.
+def _folder_or_task(name: str) -> Shipped | Task[Any]:
+    """The shipped model of that name, or the task whose untouched model is meant."""
+    from lowrung.run.ship import load, shipped_folder
 
-    An untouched model takes its labels from the model `beside` it, or else from the rows.
+    return tasks.task(name) if shipped_folder(name) is None and name in tasks.names() else load(name)
+
+
+def _measured(
+    asked: argparse.Namespace, found: Shipped | Task[Any], *, beside: Shipped | Task[Any] | None = None
+) -> tuple[Shipped, list[Example[Any]]]:
+    """A model and the labelled rows as its examples.
+
+    An untouched model takes its labels from the model `beside` it, and those that the rows add.
     """
-    from lowrung.run.ship import default, load
+    from lowrung.run.ship import default
 
-    known = [] if Path(name).is_dir() or name not in tasks.names() else [tasks.task(name)]
     parts = _parts(asked.rows)
     source = next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
-    if not known:
-        shipped = load(name)
-        rows = read_rows(source, rename=dict(asked.rename), task=shipped.task, split="test")
+    task = found if isinstance(found, Task) else found.task
+    rows = read_rows(source, rename=dict(asked.rename), task=task, split="test")
+    if isinstance(found, Task):
+        known = () if beside is None or isinstance(beside, Task) else beside.task.options
+        shipped = default(_meant(found.with_options(known).fitted_to(rows), asked))
     else:
-        rows = read_rows(source, rename=dict(asked.rename), task=known[0], split="test")
-        other = load(beside).task.options if Path(beside or "-").is_dir() else ()
-        shipped = default(_meant(known[0].with_options(other).fitted_to(rows), asked))
+        shipped = found
     examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]
     if len(examples) < len(rows):
         print(f"lowrung: {len(rows) - len(examples)} rows without a label are left out", file=sys.stderr)

@@ -55,6 +55,7 @@ def export(shipped: Shipped, folder: str | Path, *, body_only: bool = False) -> 
     Raises:
         ModelError: the model has no transformers body, its head has no plain form, or `folder` holds something else.
     """
+    import transformers
     from safetensors.torch import save_file
 
     from lowrung.models.heads import SCALE, Rank
@@ -77,7 +78,9 @@ def export(shipped: Shipped, folder: str | Path, *, body_only: bool = False) -> 
         config.id2label = dict(enumerate(model.options))
         config.label2id = {label: at for at, label in enumerate(model.options)}
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as new:
+            transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             body.save_pretrained(new)
             model.backbone.tokenizer.inner.save_pretrained(new)
             if isinstance(head, Rank) and not body_only:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +145,3 @@ It was not compared with the untouched model; `lowrung study` does that and ship
 
     lowrung answer {out.name} "a text"
 """
-
-
-def with_labels(shipped: Shipped, options: Sequence[str], meanings: Mapping[str, str] | None = None) -> Shipped:
-    """The same model asked about these labels: known ones as learnt, new ones from their names."""
-    return replace(shipped, task=shipped.task.with_options(options or shipped.task.options, meanings))

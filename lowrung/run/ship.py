@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 
 from lowrung import __version__, tasks
 from lowrung.core.errors import ModelError, unknown
-from lowrung.core.answers import Prediction
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
 from lowrung.core.task import Example, Row, Task
@@ -51,7 +50,13 @@ class Shipped:
 
 
 def ship(
-    task: Task[Any], model: Model[Any], folder: str | Path, *, report: Mapping[str, Any], card: str, facts: Mapping[str, Any]
+    task: Task[Any],
+    model: Model[Any],
+    folder: str | Path,
+    *,
+    report: Mapping[str, Any],
+    card: str,
+    facts: Mapping[str, Any],
 ) -> Shipped:
     """Write the folder, whole or not at all; what stood there before stays until the new one is complete.
 
@@ -66,6 +71,7 @@ def ship(
     if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
         raise ModelError(f"{folder}: holds something else than a shipped model; name another folder")
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as new:
             if isinstance(model, Adapted):
                 made = model.save(new)
@@ -80,7 +86,9 @@ def ship(
                 (new / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
             (new / CARD).write_text(card, "utf-8")
     except OSError as problem:
-        raise ModelError(f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed") from problem
+        raise ModelError(
+            f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed"
+        ) from problem
     return Shipped(task, model, whole, folder)
 
 
@@ -93,13 +101,13 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
     Raises:
         ModelError: neither a folder nor a task of that name, or the folder is damaged.
     """
-    folder = Path(name)
-    if not folder.is_dir():
+    folder = shipped_folder(name)
+    if folder is None:
         if str(name) in tasks.names():
             return default(tasks.task(str(name)), options=options, meanings=meanings)
+        if Path(name).is_dir():
+            raise ModelError(f"{name}: not a shipped model (there is no {FACTS})")
         raise ModelError(f"{unknown('model', str(name), tasks.names())} Or name the folder of a shipped model.")
-    if not (folder / FACTS).is_file() and (folder / "model" / FACTS).is_file():
-        folder = folder / "model"
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))
         named, kind = facts["task"], facts["model"]["kind"]
@@ -115,6 +123,16 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
     return Shipped(task, network.load(folder, facts["model"]), facts, folder)
 
 
+def with_labels(shipped: Shipped, options: Sequence[str], meanings: Mapping[str, str] | None = None) -> Shipped:
+    """The same model asked about these labels: known ones as learnt, new ones from their names."""
+    return replace(shipped, task=shipped.task.with_options(options or shipped.task.options, meanings))
+
+
+def shipped_folder(name: str | Path) -> Path | None:
+    """The folder of the shipped model that `name` stands for: itself, or the winner of a study's folder."""
+    return next((each for each in (Path(name), Path(name) / "model") if (each / FACTS).is_file()), None)
+
+
 DEFAULT_OPTIONS = {"entities": ("PER", "ORG", "LOC")}  # what an embedded default looks for when nobody says
 
 
@@ -123,8 +141,8 @@ def default(
 ) -> Shipped:
     """The untouched backbone on `task`: zero-shot, from the label names."""
     from lowrung.models.catalog import DEFAULT, backbone
-    from lowrung.run.adapt import adapt
     from lowrung.models.tuning import Frozen
+    from lowrung.run.adapt import adapt
 
     task = task.with_options(options or task.options or DEFAULT_OPTIONS.get(task.name, ()), meanings)
     network = adapt(backbone(model or DEFAULT), task, how=Frozen())
