@@ -97,32 +97,43 @@ def _from_hub(name: str) -> TextBackbone:
     return _loaded(str(folder), Source(name, weights_checksum(folder)))
 
 
-def _loaded(folder: str, source: Source, *, tagging_layer: int | None = None) -> TextBackbone:
+def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:
+    """(tokenizer, model) of a local folder, by an Auto class; weights from safetensors only, in float32.
+
+    Raises:
+        ModelError: they cannot be loaded.
+    """
     import transformers
 
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # a head that is left unused is no news to our users
     transformers.logging.disable_progress_bar()
     try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        body: Any = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="float32"
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
     except (OSError, ValueError, KeyError) as problem:
         first = str(problem).strip().splitlines()[0]
-        raise ModelError(f"{folder}: not a transformers encoder that can be loaded: {first}") from problem
+        raise ModelError(f"{folder}: not a transformers model that can be loaded: {first}") from problem
     finally:
         transformers.logging.set_verbosity(before)
         transformers.logging.enable_progress_bar()
+    return tokenizer, model
+
+
+def _loaded(folder: str, source: Source, *, tagging_layer: int | None = None) -> TextBackbone:
+    import transformers
+
+    tokenizer, body = from_transformers(folder, transformers.AutoModel)
     if getattr(body.config, "is_encoder_decoder", False):
         body = body.get_encoder()
     for parameter in body.parameters():
         parameter.requires_grad_(False)
-    pieces = Tokenizer(tokenizer, longest=_longest(tokenizer, body.config))
+    pieces = Tokenizer(tokenizer, longest=longest(tokenizer, body.config))
     return TextBackbone(pieces, body, source=source, pooling=_pooling(Path(folder)), tagging_layer=tagging_layer)
 
 
-def _longest(tokenizer: Any, config: Any) -> int:
+def longest(tokenizer: Any, config: Any) -> int:
+    """The most pieces, special ones included, that a body reads at once."""
     limits = [LONGEST if tokenizer.model_max_length > 10**6 else int(tokenizer.model_max_length)]
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:

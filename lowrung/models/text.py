@@ -87,6 +87,11 @@ class TextBackbone:
 
     def taps(self, batch: Batch, depths: Sequence[int]) -> Tensor:
         """States after each of `depths` layers (rising), side by side, without gradient.  -> (W, T, len(depths) * D)"""
+        with torch.no_grad():
+            return self.taps_of(depths, **self._given(batch))
+
+    def taps_of(self, depths: Sequence[int], **given: Tensor) -> Tensor:
+        """`taps` of the body's own arguments; layers above the last tap are not run."""
         caught: dict[int, Tensor] = {}
 
         def catch_at(depth: int) -> Callable[..., None]:
@@ -100,8 +105,7 @@ class TextBackbone:
         inner = [depth for depth in depths if depth < self.depth]
         hooks = [self.layers[depth].register_forward_pre_hook(catch_at(depth), with_kwargs=True) for depth in inner]
         try:
-            with torch.no_grad():
-                caught[self.depth] = self._run(batch).last_hidden_state
+            caught[self.depth] = self.body(**given).last_hidden_state
         except _Enough:
             pass
         finally:
@@ -120,8 +124,11 @@ class TextBackbone:
         return nn.functional.normalize(self.pool(batch, self.hidden(batch)), dim=-1)
 
     def _run(self, batch: Batch) -> Any:
+        return self.body(**self._given(batch))
+
+    def _given(self, batch: Batch) -> dict[str, Tensor]:
         kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
-        return self.body(input_ids=batch.ids, attention_mask=batch.attended.long(), **kinds)
+        return {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds}
 
     def _probe(self) -> int:
         """How many values a layer returns in a tuple; 0 for a bare tensor."""

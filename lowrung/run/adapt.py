@@ -70,7 +70,7 @@ def adapt(
     if frozen:
         return network
     network = _loosen(network, how)
-    chosen = settings or Settings()
+    chosen, learnt = settings or Settings(), examples
     examples, dev = _with_dev(task, examples, dev, seed)
     train(
         network,
@@ -81,6 +81,8 @@ def adapt(
         checkpoint=checkpoint,
         watch=watch,
     )
+    if isinstance(network.head, Rank) and chosen.contrast:
+        _probe(network, learnt, seed=seed)  # the space has moved under the head; solve for it anew
     return network
 
 

@@ -40,7 +40,7 @@ METHODS = {
         Method("majority", "always the commonest answer: the floor", candidate=False),
         Method("ngrams", "character n-grams and logistic regression; letters and shapes and a CRF for spans"),
         Method("probe", "a head on the frozen body, starting from the label names"),
-        Method("contrastive", "the top layers pull like-labelled texts together (SetFit's idea)", answers=(Choice,)),
+        Method("contrastive", "the top four layers pull like-labelled texts together (SetFit's idea), then a probe", answers=(Choice,)),
         Method("top", "the head and the top two layers"),
         Method("lora", "the head and low-rank updates in every layer"),
         Method("full", "the head and everything below it"),
@@ -91,7 +91,7 @@ def fit_method(
     ways: dict[str, tuple[tuning.How, Settings]] = {
         ZERO_SHOT: (tuning.Frozen(), Settings()),
         "probe": (tuning.Frozen(), Settings()),
-        "contrastive": (tuning.Top(2), Settings(contrast=1.0, batch=32)),
+        "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
         "top": (tuning.Top(2), Settings()),
         "lora": (tuning.LoRA(), Settings(lr=5e-4)),
         "full": (tuning.Full(), Settings(lr=5e-5)),
