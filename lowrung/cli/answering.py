@@ -39,8 +39,8 @@ def answer(asked: argparse.Namespace) -> None:
 
     shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
     shipped = with_labels(shipped, asked.options, dict(asked.meaning))
-    if asked.fast and hasattr(shipped.model, "precision"):
-        shipped.model.precision = "fast"
+    if asked.fast and hasattr(shipped.model, "quicken"):
+        shipped.model.quicken("fast")
     entries = _entries(asked, shipped.task)
     with _sink(asked, shipped.facts) as (done, put):
         for chunk in _chunks(islice(entries, done, None)):
@@ -67,7 +67,7 @@ def _lines(chunk: Sequence[Entry], model: Any, as_json: bool) -> Iterator[str]:
 
 
 def as_object(entry: Entry, said: Prediction[Any]) -> str:
-    from lowrung.run.study import answer_json
+    from lowrung.run.cells import answer_json
 
     found = {
         "id": entry.row.get("id") if entry.row.get("id") is not None else entry.number,

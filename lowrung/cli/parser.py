@@ -181,7 +181,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     answer.add_argument("--out", metavar="FILE", help="write there; a run that was stopped goes on from what it had")
     answer.add_argument("--options", type=_names, default=[], metavar="A,B", help="the labels to choose from")
     answer.add_argument(
-        "--fast", action="store_true", help="bfloat16 where the processor has it; scores move in the third digit"
+        "--fast", action="store_true", help="8-bit matrix products by onnxruntime (an extra); a few answers differ"
     )
     answer.add_argument(
         "--skip-bad", action="store_true", help="answer a row that cannot be read with its error and go on"
