@@ -11,14 +11,30 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {  # public name → the room it lives in
-    "Question": "core.parts", "Audio": "core.parts", "Image": "core.parts",
-    "Text": "core.answers", "Choice": "core.answers", "Span": "core.answers", "Spans": "core.answers",
+    "Question": "core.parts",
+    "Audio": "core.parts",
+    "Image": "core.parts",
+    "Text": "core.answers",
+    "Choice": "core.answers",
+    "Span": "core.answers",
+    "Spans": "core.answers",
     "Prediction": "core.answers",
-    "Example": "core.task", "Metric": "core.task", "Task": "core.task", "Model": "core.model",
-    "LowrungError": "core.errors", "DataError": "core.errors", "ModelError": "core.errors",
-    "task": "tasks", "read_rows": "data.files", "check": "data.check",
-    "adapt": "run.adapt", "fit": "run.fit", "load": "run.ship", "evaluate": "run.evaluate",
-    "compare": "run.compare", "study": "run.study",
+    "Example": "core.task",
+    "Metric": "core.task",
+    "Task": "core.task",
+    "Model": "core.model",
+    "LowrungError": "core.errors",
+    "DataError": "core.errors",
+    "ModelError": "core.errors",
+    "task": "tasks",
+    "read_rows": "data.files",
+    "check": "data.check",
+    "adapt": "run.adapt",
+    "fit": "run.fit",
+    "load": "run.ship",
+    "evaluate": "run.evaluate",
+    "compare": "run.compare",
+    "study": "run.study",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -53,11 +54,9 @@ class Spans:
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.spans))
-        for left, right in zip(ordered, ordered[1:], strict=False):
+        for left, right in pairwise(ordered):
             if right.start < left.end:
-                raise ValueError(
-                    f"spans {left.start}-{left.end} and {right.start}-{right.end} overlap"
-                )
+                raise ValueError(f"spans {left.start}-{left.end} and {right.start}-{right.end} overlap")
         object.__setattr__(self, "spans", ordered)
 
 
@@ -110,12 +109,12 @@ def parse(kind: type[A], text: str, question: Question) -> A | None:
     repeat the question's text and use its options as labels where it has options.
     """
     if kind is Text:
-        return kind(text)  # type: ignore[return-value,arg-type]
+        return Text(text)  # type: ignore[return-value]
     if kind is Choice:
         said = text.strip().casefold()
         exact = [option for option in question.options if option == text.strip()]
         folded = exact or [each for each in question.options if each.strip().casefold() == said]
-        return kind(folded[0]) if len(folded) == 1 else None  # type: ignore[return-value,arg-type]
+        return Choice(folded[0]) if len(folded) == 1 else None  # type: ignore[return-value]
     return _parse_spans(text, question)  # type: ignore[return-value]
 
 

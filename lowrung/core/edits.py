@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lowrung.core.answers import Span, Spans
 
@@ -34,7 +35,7 @@ def apply(text: str, edits: Iterable[Edit], spans: Spans = Spans()) -> tuple[str
         ValueError: edits overlap or end after the text does.
     """
     ordered = sorted(edits)
-    for left, right in zip(ordered, ordered[1:], strict=False):
+    for left, right in pairwise(ordered):
         if right.start < left.end:
             raise ValueError(f"edits {left.start}-{left.end} and {right.start}-{right.end} overlap")
     if ordered and ordered[-1].end > len(text):

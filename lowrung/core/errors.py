@@ -1,8 +1,8 @@
 """The errors a user can meet.
 
-    LowrungError          one line: what, where, what was allowed, what to do
-    ├── DataError         the rows or the file are at fault
-    └── ModelError        the model, the folder or the request for one is at fault
+LowrungError          one line: what, where, what was allowed, what to do
+├── DataError         the rows or the file are at fault
+└── ModelError        the model, the folder or the request for one is at fault
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@ are, and how answers are counted; it knows no model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Generic, TypeAlias
@@ -13,7 +13,7 @@ from lowrung.core.errors import DataError, unknown
 from lowrung.core.parts import Question
 
 Row: TypeAlias = Mapping[str, Any]
-Counts: TypeAlias = Mapping[Hashable, Any]  # event → how often; a float, or an array over bootstrap draws
+Counts: TypeAlias = Mapping[Any, Any]  # event → how often; a float, or an array over bootstrap draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lowrung.core.answers import A, Choice, Spans
 from lowrung.core.errors import DataError, ModelError
@@ -11,7 +12,7 @@ from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.splits import holdout
 from lowrung.models import tuning
-from lowrung.models.heads import Head, Rank, Tag
+from lowrung.models.heads import Rank, Tag
 from lowrung.models.network import Adapted
 from lowrung.models.probe import features, fit_rank
 from lowrung.models.text import TextBackbone
@@ -92,10 +93,16 @@ def _start(
     names = body.embed(words)
     if task.answer is Choice:
         return Adapted(body, Rank(options, names, pooling=body.pooling).eval(), prefixes=prefixes)
-    # a sentence encoder knows words best midway and names best at the top; a frozen Tag reads both
-    depths = tuple(sorted({body.tagging_layer, body.depth}))
     head = Tag(options, names, width=body.width).eval()
-    return Adapted(body, head, depths=depths, prefixes=prefixes)
+    return Adapted(body, head, depths=frozen_depths(body, task), prefixes=prefixes)
+
+
+def frozen_depths(body: TextBackbone, task: Task[A]) -> tuple[int, ...]:
+    """The layers whose states a head on the frozen body reads.
+
+    A sentence encoder knows words best midway and names best at the top; a Tag reads both.
+    """
+    return (body.depth,) if task.answer is Choice else tuple(sorted({body.tagging_layer, body.depth}))
 
 
 def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) -> None:
@@ -105,8 +112,8 @@ def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) ->
         train(network, examples, settings=PROBE, seed=seed)
         head.lean.fill_(LEAN)
         return
-    wanted = [each.golds[0].option for each in examples]  # type: ignore[union-attr]
-    fit_rank(head, features(network, [each.question for each in examples]), wanted, seed=seed)
+    wanted: list[Any] = [each.golds[0] for each in examples]
+    fit_rank(head, features(network, [each.question for each in examples]), [each.option for each in wanted], seed=seed)
 
 
 LEAN = 1.0  # what 50 to 1000 sentences of three sets' dev rows like best, within half a point
@@ -134,5 +141,3 @@ def _score(task: Task[A], dev: Sequence[Example[A]]) -> Score:
 
 def _meanings(task: Task[A], options: Sequence[str]) -> tuple[str, ...]:
     return tuple(task.meanings.get(option, "") for option in options)
-
-

@@ -40,7 +40,11 @@ METHODS = {
         Method("majority", "always the commonest answer: the floor", candidate=False),
         Method("ngrams", "character n-grams and logistic regression; letters and shapes and a CRF for spans"),
         Method("probe", "a head on the frozen body, starting from the label names"),
-        Method("contrastive", "the top four layers pull like-labelled texts together (SetFit's idea), then a probe", answers=(Choice,)),
+        Method(
+            "contrastive",
+            "the top four layers pull like-labelled texts together (SetFit's idea), then a probe",
+            answers=(Choice,),
+        ),
         Method("top", "the head and the top two layers"),
         Method("lora", "the head and low-rank updates in every layer"),
         Method("full", "the head and everything below it"),
@@ -73,7 +77,7 @@ def fit_method(
     dev: Sequence[Example[A]] = (),
     checkpoint: Path | None = None,
     watch: Watch | None = None,
-) -> Model[A]:
+) -> Model[Any]:
     """A model made by `method` from `examples`; one that learns needs at least one.
 
     Args:

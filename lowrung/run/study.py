@@ -3,40 +3,27 @@ where to switch; whether the winner may ship."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import log2
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
-from lowrung import __version__
-from lowrung.core.answers import A, Choice, Prediction, Span, Spans
+from lowrung.core.answers import A, Choice
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.model import Model
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic
-from lowrung.data.splits import draw, folds, keys
+from lowrung.data.splits import keys
+from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare
-from lowrung.run.evaluate import Report, Score, interval, report_of
-from lowrung.run.methods import ZERO_SHOT, Method, fit_method, methods_for
+from lowrung.run.evaluate import Report, Score, interval
+from lowrung.run.methods import ZERO_SHOT, Method, methods_for
 from lowrung.run.ship import fingerprint, now, ship, versions
 
 ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One method at one number of labels with one seed."""
-
-    method: str
-    labels: int
-    seed: int
-    metrics: Mapping[str, float]
-    fit_seconds: float
-    answer_seconds: float
+Reports: TypeAlias = Mapping[tuple[str, int], list[Report[A]]]  # (method, labels) → one a seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +92,6 @@ class Study(Generic[A]):
         return str(self.facts["sentence"])
 
 
-Watch = Callable[[str, int, int], None]
-
-
 def study(
     task: Task[A] | str,
     rows: Sequence[Row],
@@ -131,7 +115,8 @@ def study(
     Args:
         task: a task, or its name.
         rows: home rows with golds; rows without are left out.
-        labels: numbers of labelled rows; "all" is as many as there are to learn from. 0 (the untouched model) is always in.
+        labels: numbers of labelled rows; "all" is as many as there are to learn from. 0, the untouched model, is
+            always in.
         seeds: how many draws (and initialisations), at least 1.
         model: a backbone's name, "" for the embedded one.
         out: a folder for study.json, report.html, the cells (an interrupted study goes on from them) and `model/`.
@@ -148,8 +133,8 @@ def study(
 
     body = backbone(model or DEFAULT)
     plan = _plan(named(task) if isinstance(task, str) else task, rows, test, methods, labels, seeds, balanced)
-    store = _Store(Path(out) if out else None, plan, body.source.checksum)
-    bench = _Bench(plan, body, Prefixes(body), store, watch)
+    store = Store(Path(out) if out else None, plan, body.source.checksum)
+    bench = Bench(plan, body, Prefixes(body), store, watch)
     cells, reports = bench.run()
     original = reports[ZERO_SHOT, 0]
     winner, at = _winner(plan, bench, reports)
@@ -158,34 +143,13 @@ def study(
     chosen = plan.method(gate.shipped)
     shipped = bench.final(chosen)
     summary = tuple(_summary(plan, reports))
-    switch = tuple(_switch_points(plan, summary))
+    switch = tuple(_switch_points(plan, reports))
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
     facts = _facts(plan, model or DEFAULT, body.source.checksum, switch, best, compared, confidence)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
         _write(made, Path(out), chosen, body)
     return made
-
-
-@dataclass(frozen=True)
-class _Plan(Generic[A]):
-    task: Task[A]
-    train: tuple[Example[A], ...]
-    test: tuple[Example[A], ...]
-    methods: tuple[Method, ...]
-    labels: tuple[int, ...]  # rising, 0 first
-    seeds: int
-    balanced: bool
-    folds: int  # 0: there is a test part
-
-    def method(self, name: str) -> Method:
-        return next(each for each in self.methods if each.name == name)
-
-    def points(self) -> Iterator[tuple[Method, int]]:
-        for method in self.methods:
-            for number in self.labels:
-                if method.learns == (number > 0):
-                    yield method, number
 
 
 def _plan(
@@ -196,7 +160,7 @@ def _plan(
     labels: Sequence[int | str],
     seeds: int,
     balanced: bool,
-) -> _Plan[A]:
+) -> Plan[A]:
     task = task.fitted_to(rows)
     train = tuple(each for each in map(task.example, rows) if each.golds)
     held = tuple(each for each in _examples_of_test(task, test) if each.golds)
@@ -217,7 +181,7 @@ def _plan(
         wanted.add(most if each == ALL else min(int(each), most))
     if wanted == {0}:
         raise LowrungError("--labels names no number above 0; `score` measures the untouched model")
-    return _Plan(task, train, held, methods_for(task, methods), tuple(sorted(wanted)), seeds, balanced, number)
+    return Plan(task, train, held, methods_for(task, methods), tuple(sorted(wanted)), seeds, balanced, number)
 
 
 def _examples_of_test(task: Task[A], test: Sequence[Row]) -> Iterator[Example[A]]:
@@ -225,132 +189,12 @@ def _examples_of_test(task: Task[A], test: Sequence[Row]) -> Iterator[Example[A]
         try:
             yield task.example(row)
         except DataError as problem:
-            raise DataError(f"test row {row.get('id', '')}: {problem} The rows to learn from do not have it.") from problem
+            raise DataError(
+                f"test row {row.get('id', '')}: {problem} The rows to learn from do not have it."
+            ) from problem
 
 
-class _Store:
-    """Cells on disk: predictions by a key of everything that they depend on, so that nothing is computed twice."""
-
-    def __init__(self, out: Path | None, plan: _Plan[Any], checksum: str) -> None:
-        self.folder = out / "cells" if out else None
-        rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
-        meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
-        self.base = f"{__version__} {rows} {meant} {checksum} {plan.balanced}"
-
-    def path(self, *key: object) -> Path | None:
-        name = hashlib.sha256(f"{self.base} {key}".encode()).hexdigest()[:24]
-        return self.folder / f"{name}.json" if self.folder else None
-
-    def get(self, *key: object) -> dict[str, Any] | None:
-        path = self.path(*key)
-        if path is None or not path.is_file():
-            return None
-        try:
-            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except ValueError:
-            return None  # a damaged cell is computed anew
-        return found
-
-    def put(self, value: Mapping[str, Any], *key: object) -> None:
-        path = self.path(*key)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic(path) as new:
-                new.write_text(json.dumps(value, ensure_ascii=False), "utf-8")
-
-    def checkpoint(self, *key: object) -> Path | None:
-        path = self.path(*key)
-        return path.with_suffix("") if path else None
-
-
-class _Bench(Generic[A]):
-    """Runs the cells of a plan."""
-
-    def __init__(self, plan: _Plan[A], body: Any, prefixes: Any, store: _Store, watch: Watch | None) -> None:
-        self.plan, self.body, self.prefixes, self.store, self.watch = plan, body, prefixes, store, watch
-        self.done, self.total = 0, 0
-
-    def run(self) -> tuple[list[Cell], dict[tuple[str, int], list[Report[A]]]]:
-        """All cells, and for each method and number of labels one report a seed."""
-        cells, reports = [], dict[tuple[str, int], list[Report[A]]]()
-        points = list(self.plan.points())
-        self.total = sum(self.plan.seeds if method.learns else 1 for method, _ in points)
-        self.total += len([each for each in self.plan.methods if each.candidate]) if self.plan.test else 0
-        for method, number in points:
-            for seed in range(self.plan.seeds if method.learns else 1):
-                report, fit_seconds = self.cell(method, number, seed)
-                reports.setdefault((method.name, number), []).append(report)
-                metrics = {metric.name: report.value(metric) for metric in self.plan.task.metrics}
-                cells.append(Cell(method.name, number, seed, metrics, fit_seconds, report.seconds))
-        return cells, reports
-
-    def cell(self, method: Method, number: int, seed: int) -> tuple[Report[A], float]:
-        self._tell(method, number, seed)
-        plan = self.plan
-        if plan.test or not method.learns:
-            asked = plan.test or plan.train
-            chosen = draw(plan.train, number, seed=seed, balanced=plan.balanced)
-            return self._answered(method, [plan.train[at] for at in chosen], asked, (number, seed))
-        return self.validated(method, number, seed, plan.folds)
-
-    def validated(self, method: Method, number: int, seed: int, parts: int) -> tuple[Report[A], float]:
-        """One repeat of cross-validation: every row answered by a model that did not see it."""
-        plan = self.plan
-        said: list[Prediction[A] | None] = [None] * len(plan.train)
-        fit_seconds = answer_seconds = 0.0
-        for fold, (learn, held) in enumerate(folds(plan.train, k=parts, seed=seed)[0]):
-            pool = [plan.train[at] for at in learn]
-            chosen = [pool[at] for at in draw(pool, min(number, len(pool)), seed=seed, balanced=plan.balanced)]
-            asked = [plan.train[at] for at in held]
-            report, seconds = self._answered(method, chosen, asked, (number, seed, parts, fold))
-            fit_seconds, answer_seconds = fit_seconds + seconds, answer_seconds + report.seconds
-            for at, prediction in zip(held, report.predictions, strict=True):
-                said[at] = prediction
-        whole: Any = said
-        return report_of(plan.task, method.name, plan.train, whole, answer_seconds), fit_seconds
-
-    def _answered(
-        self, method: Method, learn: Sequence[Example[A]], asked: Sequence[Example[A]], key: tuple[int, ...]
-    ) -> tuple[Report[A], float]:
-        kept = self.store.get(method.name, *key)
-        if kept is None:
-            model, fit_seconds = self.fitted(method, learn, seed=key[1], key=key)
-            begun = time.perf_counter()
-            said = model.answer([each.question for each in asked])
-            seconds = time.perf_counter() - begun
-            kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said]}
-            self.store.put(kept, method.name, *key)
-        predictions: list[Any] = [from_json(each, self.plan.task.answer) for each in kept["said"]]
-        return report_of(self.plan.task, method.name, asked, predictions, kept["answer"]), kept["fit"]
-
-    def fitted(
-        self, method: Method, learn: Sequence[Example[A]], *, seed: int, key: tuple[int, ...]
-    ) -> tuple[Model[A], float]:
-        begun = time.perf_counter()
-        checkpoint = self.store.checkpoint(method.name, *key)
-        model = fit_method(
-            method, self.plan.task, learn, backbone=self.body, prefixes=self.prefixes, seed=seed, checkpoint=checkpoint
-        )
-        if checkpoint is not None and checkpoint.is_dir():
-            shutil.rmtree(checkpoint)  # the cell is done; its training need not be resumed
-        return model, time.perf_counter() - begun
-
-    def final(self, method: Method) -> Model[A]:
-        """What ships: fitted to all rows, with the first seed."""
-        if self.watch:
-            self.watch(f"{method.name} on all rows, to ship", self.total, self.total)
-        model, _ = self.fitted(method, self.plan.train, seed=0, key=(len(self.plan.train), 0, -1))
-        return model
-
-    def _tell(self, method: Method, number: int, seed: int) -> None:
-        if self.watch:
-            self.watch(f"{method.name}, {number} labels, seed {seed}", self.done, self.total)
-        self.done += 1
-
-
-def _winner(
-    plan: _Plan[A], bench: _Bench[A], reports: Mapping[tuple[str, int], Sequence[Report[A]]]
-) -> tuple[Method, int]:
+def _winner(plan: Plan[A], bench: Bench[A], reports: Reports[A]) -> tuple[Method, int]:
     """The best candidate at the largest number of labels, by cross-validation on the rows to learn from."""
     most, metric = plan.labels[-1], plan.task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -359,7 +203,7 @@ def _winner(
         if not method.candidate or not method.learns:
             continue
         if plan.test:
-            bench._tell(method, most, 0)
+            bench.tell(method, most, 0)
             found = [bench.validated(method, most, 0, 3)[0]]
         else:
             found = list(reports[method.name, most])
@@ -369,54 +213,62 @@ def _winner(
     return plan.method(max(scores, key=lambda name: scores[name])), most
 
 
-def _gate(plan: _Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
+def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
     if winner.name == ZERO_SHOT:
         reason = "no method that learns was asked for: the untouched model ships."
         return Gate(ZERO_SHOT, ZERO_SHOT, ZERO_SHOT, at, compared.probability_better, reason)
     numbers = (
         f"{compared.metric} {compared.value_two:.3f} against {compared.value_one:.3f} of the untouched model, "
-        f"probability {compared.probability_better:.3f} of being better over {compared.rows} rows"
+        f"probability {min(compared.probability_better, 0.999):.3f} of being better over {compared.rows} rows"
     )
     if compared.better:
         reason = f"{winner.name} with {at} labels ships: {numbers}."
         return Gate(winner.name, ZERO_SHOT, winner.name, at, compared.probability_better, reason)
     ahead = compared.difference.value > 0
     more = f" About {compared.rows_needed} more test rows would tell." if ahead and compared.rows_needed else ""
-    reason = f"the untouched model ships: {winner.name} with {at} labels has {numbers}; {compared.confidence:g} is asked for.{more}"
+    asked = f"{compared.confidence:g} is asked for"
+    reason = f"the untouched model ships: {winner.name} with {at} labels has {numbers}; {asked}.{more}"
     return Gate(ZERO_SHOT, ZERO_SHOT, winner.name, at, compared.probability_better, reason, compared.rows_needed)
 
 
-def _summary(plan: _Plan[A], reports: Mapping[tuple[str, int], Sequence[Report[A]]]) -> Iterator[Line]:
+def _summary(plan: Plan[A], reports: Reports[A]) -> Iterator[Line]:
     for (method, number), found in reports.items():
         for metric in plan.task.metrics:
             score: Score = interval(found, metric)
             yield Line(method, number, metric.name, score.value, score.low, score.high)
 
 
-def _switch_points(plan: _Plan[A], summary: Sequence[Line]) -> Iterator[dict[str, Any]]:
-    """Which method is best from how many labels on; between two measured numbers where their curves cross.
+TELLS = 0.9  # the paired probability from which one curve counts as above another
 
-    Curves are taken as straight over log2(1 + labels), and every method starts from the untouched model at 0.
+
+def _switch_points(plan: Plan[A], reports: Reports[A]) -> Iterator[dict[str, Any]]:
+    """Which method is best from how many labels on.
+
+    The lead changes hands where a method is better than the leader with probability `TELLS` in the paired
+    comparison; between two measured numbers of labels, where their curves cross if drawn straight over log2(labels).
+    Where the untouched model loses the lead at the first measured number, that number stands: nothing below is known.
     """
-    from math import log2
-
     metric = plan.task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
-    candidates = {method.name for method in plan.methods if method.candidate}
-    value = {(each.method, each.labels): sign * each.value for each in summary if each.metric == metric.name}
-    start = value[ZERO_SHOT, 0]
+    rivals = [method.name for method in plan.methods if method.candidate and method.learns]
 
-    def at(name: str, number: int) -> float:
-        return start if name == ZERO_SHOT or number == 0 else value[name, number]
+    def of(name: str, number: int) -> list[Report[A]]:
+        return reports[(name, 0) if name == ZERO_SHOT else (name, number)]
+
+    def value(name: str, number: int) -> float:
+        found = of(name, number)
+        return sign * sum(each.value(metric) for each in found) / len(found)
 
     best, begins, before = ZERO_SHOT, 0, 0
     for number in plan.labels[1:]:
-        leader = max(candidates, key=lambda name: (at(name, number), name == best))
-        if leader != best:
-            low, high = at(leader, before) - at(best, before), at(leader, number) - at(best, number)
-            share = -low / (high - low) if high > low else 1.0
-            crossing = 2 ** (log2(1 + before) + share * (log2(1 + number) - log2(1 + before))) - 1
-            crossing = max(begins + 1, round(crossing))
+        leader = max(rivals, key=lambda name: value(name, number), default=best)
+        ahead = value(leader, number) - value(best, number)
+        if ahead > 0 and compare(of(best, number), of(leader, number), metric).probability_better >= TELLS:
+            crossing = number
+            if before:
+                behind = min(0.0, value(leader, before) - value(best, before))
+                share = behind / (behind - ahead)
+                crossing = max(begins + 1, round(2 ** (log2(before) + share * (log2(number) - log2(before)))))
             yield {"method": best, "from": begins, "to": crossing}
             best, begins = leader, crossing
         before = number
@@ -427,13 +279,13 @@ def _sentence(points: Sequence[Mapping[str, Any]]) -> str:
     """«zero-shot up to about 12 labels, probe to about 90, top from there»"""
     if len(points) == 1:
         return f"{points[0]['method']} throughout"
-    told = [f"{points[0]['method']} up to about {points[0]['to']} label{'s' if points[0]['to'] != 1 else ''}"]
+    told = [f"{points[0]['method']} up to about {points[0]['to']} labels"]
     told += [f"{each['method']} to about {each['to']}" for each in points[1:-1]]
     return ", ".join([*told, f"{points[-1]['method']} from there"])
 
 
 def _facts(
-    plan: _Plan[A],
+    plan: Plan[A],
     model: str,
     checksum: str,
     switch: Sequence[Mapping[str, Any]],
@@ -472,7 +324,7 @@ def _facts(
     }
 
 
-def _class_counts(plan: _Plan[A]) -> dict[str, int]:
+def _class_counts(plan: Plan[A]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for key in keys(plan.train):
         counts[key] = counts.get(key, 0) + 1
@@ -496,28 +348,3 @@ def _write(made: Study[A], out: Path, chosen: Method, body: Any) -> None:
         return
     with atomic(out / "report.html") as new:
         new.write_text(page, "utf-8")
-
-
-def answer_json(answer: Any) -> Any:
-    """An answer as JSON: an option, a list of spans, a text; None for none."""
-    if isinstance(answer, Choice):
-        return answer.option
-    if isinstance(answer, Spans):
-        return [{"start": each.start, "end": each.end, "label": each.label} for each in answer.spans]
-    return None if answer is None else answer.text
-
-
-def answer_of(value: Any, kind: type[A]) -> A | None:
-    if value is None:
-        return None
-    if kind is Spans:
-        return kind(tuple(Span(each["start"], each["end"], each["label"]) for each in value))  # type: ignore[return-value,arg-type]
-    return kind(value)  # type: ignore[return-value,arg-type]
-
-
-def to_json(said: Prediction[Any]) -> list[Any]:
-    return [answer_json(said.answer), round(said.confidence, 6)]
-
-
-def from_json(kept: Sequence[Any], kind: type[A]) -> Prediction[A]:
-    return Prediction(answer_of(kept[0], kind), kept[1])

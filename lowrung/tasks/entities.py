@@ -99,7 +99,18 @@ TASK = Task(
     ask=ask,
     golds=golds,
     metrics=SPANS,
-    sample={"text": "Ada Lovelace lived in London.", "spans": [{"start": 0, "end": 12, "label": "PER"}, {"start": 22, "end": 28, "label": "LOC"}]},
+    sample={
+        "text": "Ada Lovelace lived in London.",
+        "spans": [{"start": 0, "end": 12, "label": "PER"}, {"start": 22, "end": 28, "label": "LOC"}],
+    },
     # codes that stand in most public data sets for these words
-    meanings={"PER": "person", "ORG": "organization", "LOC": "location", "GPE": "country or city", "MISC": "miscellaneous name", "FAC": "building", "NORP": "nationality or group"},
+    meanings={
+        "PER": "person",
+        "ORG": "organization",
+        "LOC": "location",
+        "GPE": "country or city",
+        "MISC": "miscellaneous name",
+        "FAC": "building",
+        "NORP": "nationality or group",
+    },
 )
