@@ -1,0 +1,210 @@
+"""The cells of a study: one method, one number of labels, one seed; run once, kept, never run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from lowrung import __version__
+from lowrung.core.answers import A, Choice, Prediction, Span, Spans
+from lowrung.core.model import Model
+from lowrung.core.task import Example, Task
+from lowrung.data.files import atomic
+from lowrung.data.splits import draw, folds
+from lowrung.run.adapt import frozen_depths
+from lowrung.run.evaluate import Report, report_of
+from lowrung.run.methods import Method, fit_method
+from lowrung.run.ship import fingerprint
+
+Watch = Callable[[str, int, int], None]  # what is done next, how many cells are done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One method at one number of labels with one seed."""
+
+    method: str
+    labels: int
+    seed: int
+    metrics: Mapping[str, float]
+    fit_seconds: float
+    answer_seconds: float
+
+
+@dataclass(frozen=True)
+class Plan(Generic[A]):
+    """What a study sets out to do."""
+
+    task: Task[A]
+    train: tuple[Example[A], ...]
+    test: tuple[Example[A], ...]
+    methods: tuple[Method, ...]
+    labels: tuple[int, ...]  # rising, 0 first
+    seeds: int
+    balanced: bool
+    folds: int  # 0: there is a test part
+
+    def method(self, name: str) -> Method:
+        return next(each for each in self.methods if each.name == name)
+
+    def points(self) -> Iterator[tuple[Method, int]]:
+        for method in self.methods:
+            for number in self.labels:
+                if method.learns == (number > 0):
+                    yield method, number
+
+
+class Store:
+    """Cells on disk: predictions by a key of everything that they depend on, so that nothing is computed twice."""
+
+    def __init__(self, out: Path | None, plan: Plan[Any], checksum: str) -> None:
+        self.folder = out / "cells" if out else None
+        rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
+        meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
+        self.base = f"{__version__} {rows} {meant} {checksum} {plan.balanced}"
+
+    def path(self, *key: object) -> Path | None:
+        name = hashlib.sha256(f"{self.base} {key}".encode()).hexdigest()[:24]
+        return self.folder / f"{name}.json" if self.folder else None
+
+    def get(self, *key: object) -> dict[str, Any] | None:
+        path = self.path(*key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except ValueError:
+            return None  # a damaged cell is computed anew
+        return found
+
+    def put(self, value: Mapping[str, Any], *key: object) -> None:
+        path = self.path(*key)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path) as new:
+                new.write_text(json.dumps(value, ensure_ascii=False), "utf-8")
+
+    def checkpoint(self, *key: object) -> Path | None:
+        path = self.path(*key)
+        return path.with_suffix("") if path else None
+
+
+class Bench(Generic[A]):
+    """Runs the cells of a plan."""
+
+    def __init__(self, plan: Plan[A], body: Any, prefixes: Any, store: Store, watch: Watch | None) -> None:
+        self.plan, self.body, self.prefixes, self.store, self.watch = plan, body, prefixes, store, watch
+        self.done, self.total, self.warm = 0, 0, False
+
+    def run(self) -> tuple[list[Cell], dict[tuple[str, int], list[Report[A]]]]:
+        """All cells, and for each method and number of labels one report a seed."""
+        cells, reports = [], dict[tuple[str, int], list[Report[A]]]()
+        points = list(self.plan.points())
+        self.total = sum(self.plan.seeds if method.learns else 1 for method, _ in points)
+        self.total += len([each for each in self.plan.methods if each.candidate]) if self.plan.test else 0
+        for method, number in points:
+            for seed in range(self.plan.seeds if method.learns else 1):
+                report, fit_seconds = self.cell(method, number, seed)
+                reports.setdefault((method.name, number), []).append(report)
+                metrics = {metric.name: report.value(metric) for metric in self.plan.task.metrics}
+                cells.append(Cell(method.name, number, seed, metrics, fit_seconds, report.seconds))
+        return cells, reports
+
+    def cell(self, method: Method, number: int, seed: int) -> tuple[Report[A], float]:
+        self.tell(method, number, seed)
+        plan = self.plan
+        if plan.test or not method.learns:
+            asked = plan.test or plan.train
+            chosen = draw(plan.train, number, seed=seed, balanced=plan.balanced)
+            return self._answered(method, [plan.train[at] for at in chosen], asked, (number, seed))
+        return self.validated(method, number, seed, plan.folds)
+
+    def validated(self, method: Method, number: int, seed: int, parts: int) -> tuple[Report[A], float]:
+        """One repeat of cross-validation: every row answered by a model that did not see it."""
+        plan = self.plan
+        said: list[Prediction[A] | None] = [None] * len(plan.train)
+        fit_seconds = answer_seconds = 0.0
+        for fold, (learn, held) in enumerate(folds(plan.train, k=parts, seed=seed)[0]):
+            pool = [plan.train[at] for at in learn]
+            chosen = [pool[at] for at in draw(pool, min(number, len(pool)), seed=seed, balanced=plan.balanced)]
+            asked = [plan.train[at] for at in held]
+            report, seconds = self._answered(method, chosen, asked, (number, seed, parts, fold))
+            fit_seconds, answer_seconds = fit_seconds + seconds, answer_seconds + report.seconds
+            for at, prediction in zip(held, report.predictions, strict=True):
+                said[at] = prediction
+        whole: Any = said
+        return report_of(plan.task, method.name, plan.train, whole, answer_seconds), fit_seconds
+
+    def _answered(
+        self, method: Method, learn: Sequence[Example[A]], asked: Sequence[Example[A]], key: tuple[int, ...]
+    ) -> tuple[Report[A], float]:
+        kept = self.store.get(method.name, *key)
+        if kept is None:
+            model, fit_seconds = self.fitted(method, learn, seed=key[1], key=key)
+            begun = time.perf_counter()
+            said = model.answer([each.question for each in asked])
+            seconds = time.perf_counter() - begun
+            kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said]}
+            self.store.put(kept, method.name, *key)
+        predictions: list[Any] = [from_json(each, self.plan.task.answer) for each in kept["said"]]
+        return report_of(self.plan.task, method.name, asked, predictions, kept["answer"]), kept["fit"]
+
+    def fitted(
+        self, method: Method, learn: Sequence[Example[A]], *, seed: int, key: tuple[int, ...]
+    ) -> tuple[Model[A], float]:
+        if not self.warm:  # or the first method to ask would pay in the table for the states that all share
+            everything = [each.question for each in (*self.plan.train, *self.plan.test)]
+            self.prefixes.fill(everything, frozen_depths(self.body, self.plan.task))
+            self.warm = True
+        begun = time.perf_counter()
+        checkpoint = self.store.checkpoint(method.name, *key)
+        model = fit_method(
+            method, self.plan.task, learn, backbone=self.body, prefixes=self.prefixes, seed=seed, checkpoint=checkpoint
+        )
+        if checkpoint is not None and checkpoint.is_dir():
+            shutil.rmtree(checkpoint)  # the cell is done; its training need not be resumed
+        return model, time.perf_counter() - begun
+
+    def final(self, method: Method) -> Model[A]:
+        """What ships: fitted to all rows, with the first seed."""
+        if self.watch:
+            self.watch(f"{method.name} on all rows, to ship", self.total, self.total)
+        model, _ = self.fitted(method, self.plan.train, seed=0, key=(len(self.plan.train), 0, -1))
+        return model
+
+    def tell(self, method: Method, number: int, seed: int) -> None:
+        if self.watch:
+            self.watch(f"{method.name}, {number} labels, seed {seed}", self.done, self.total)
+        self.done += 1
+
+
+def answer_json(answer: Any) -> Any:
+    """An answer as JSON: an option, a list of spans, a text; None for none."""
+    if isinstance(answer, Choice):
+        return answer.option
+    if isinstance(answer, Spans):
+        return [{"start": each.start, "end": each.end, "label": each.label} for each in answer.spans]
+    return None if answer is None else answer.text
+
+
+def answer_of(value: Any, kind: Any) -> Any:
+    """What `answer_json` wrote, as an answer of that kind."""
+    if value is None:
+        return None
+    if kind is Spans:
+        return kind(tuple(Span(each["start"], each["end"], each["label"]) for each in value))
+    return kind(value)
+
+
+def to_json(said: Prediction[Any]) -> list[Any]:
+    return [answer_json(said.answer), round(said.confidence, 6)]
+
+
+def from_json(kept: Sequence[Any], kind: type[A]) -> Prediction[A]:
+    return Prediction(answer_of(kept[0], kind), kept[1])
