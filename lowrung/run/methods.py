@@ -96,9 +96,9 @@ def fit_method(
         ZERO_SHOT: (tuning.Frozen(), Settings()),
         "probe": (tuning.Frozen(), Settings()),
         "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
-        "top": (tuning.Top(2), Settings()),
+        "top": (tuning.Top(2), Settings(lr=2e-4)),
         "lora": (tuning.LoRA(), Settings(lr=5e-4)),
-        "full": (tuning.Full(), Settings(lr=5e-5)),
+        "full": (tuning.Full(), Settings(lr=1e-4)),
     }
     how, settings = ways[method.name]
     model = adapt(
