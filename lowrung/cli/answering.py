@@ -9,13 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lowrung.core.answers import Choice, Prediction, Spans, write
-from lowrung.core.errors import DataError
+from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task
 from lowrung.data.files import iter_rows, needed
@@ -39,11 +39,16 @@ def answer(asked: argparse.Namespace) -> None:
 
     shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
     shipped = with_labels(shipped, asked.options, dict(asked.meaning))
-    if asked.fast and hasattr(shipped.model, "quicken"):
-        shipped.model.quicken("fast")
+    model: Any = shipped.model
+    quick = hasattr(model, "quicken")
+    if asked.fast and quick:
+        model.quicken("fast")
     entries = _entries(asked, shipped.task)
     with _sink(asked, shipped.facts) as (done, put):
-        for chunk in _chunks(islice(entries, done, None)):
+        for number, chunk in enumerate(_chunks(islice(entries, done, None))):
+            if number == 1 and quick and not asked.fast:  # a long file pays for the seconds that the graph takes
+                with suppress(ModelError):  # without onnxruntime, or for a body without such a graph: as before
+                    model.quicken("exact")
             put("".join(f"{line}\n" for line in _lines(chunk, shipped.model, asked.json)))
             _forget()
 

@@ -112,9 +112,9 @@ def score(asked: argparse.Namespace) -> None:
 
 
 def compare(asked: argparse.Namespace) -> None:
+    from lowrung.run.cells import answer_json
     from lowrung.run.compare import compare as run
     from lowrung.run.evaluate import evaluate
-    from lowrung.run.cells import answer_json
 
     found_one, found_two = _folder_or_task(asked.one), _folder_or_task(asked.two)
     names = [each.name if isinstance(each, Task) else each.task.name for each in (found_one, found_two)]

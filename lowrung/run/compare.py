@@ -227,7 +227,7 @@ def _rows_needed(rows: int, gap: float, probability: float, confidence: float) -
     """How many more rows, as the distance from even odds, in standard errors, grows with the root of their number."""
     from scipy.stats import norm
 
-    if gap <= 0 or probability >= confidence:
+    if gap <= 0 or not 0.5 < probability < confidence:  # at even odds no number of rows would tell
         return None
     factor = float(norm.ppf(confidence) / norm.ppf(probability)) ** 2
     return max(1, ceil(rows * factor) - rows)

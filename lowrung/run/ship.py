@@ -93,7 +93,8 @@ def ship(
 
 
 def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str, str] | None = None) -> Shipped:
-    """A shipped folder, a study's folder (its winner), or a task's name for its embedded default.
+    """A shipped folder, a study's folder (its winner), a plain transformers classifier's folder, or a task's name
+    for its embedded default.
 
     Args:
         options: labels for an embedded default, which has none of its own.
@@ -105,6 +106,8 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
     if folder is None:
         if str(name) in tasks.names():
             return default(tasks.task(str(name)), options=options, meanings=meanings)
+        if (Path(name) / "config.json").is_file():
+            return _plain(Path(name))
         if Path(name).is_dir():
             raise ModelError(f"{name}: not a shipped model (there is no {FACTS})")
         raise ModelError(f"{unknown('model', str(name), tasks.names())} Or name the folder of a shipped model.")
@@ -121,6 +124,22 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
     from lowrung.models import network
 
     return Shipped(task, network.load(folder, facts["model"]), facts, folder)
+
+
+def _plain(folder: Path) -> Shipped:
+    """A classifier fine-tuned with plain transformers: token classifiers tag entities, others choose a topic."""
+    from lowrung.models import plain
+
+    try:
+        made = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or [""]
+    except ValueError as problem:
+        raise ModelError(f"{folder}: config.json is damaged: {problem}") from problem
+    task = tasks.task("entities" if "ForTokenClassification" in made[0] else "topic")
+    if not made[0].endswith(("ForTokenClassification", "ForSequenceClassification")):
+        raise ModelError(f"{folder}: holds a {made[0] or 'model'} without a classifier; name it with --model instead")
+    model = plain.load(folder, task.answer)
+    task = task.with_options(model.options)
+    return Shipped(task, model, {"task": {"name": task.name, "options": list(task.options)}, "method": "plain"}, folder)
 
 
 def with_labels(shipped: Shipped, options: Sequence[str], meanings: Mapping[str, str] | None = None) -> Shipped:
