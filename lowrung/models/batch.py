@@ -1,6 +1,7 @@
 """Questions as tensors. The letters that shapes are written with, in every file of this folder:
 
-B questions · W windows (W >= B: a long text fills several) · T time (pieces) · N words · D width · K options or tags · L layers
+B questions · W windows (W >= B: a long text fills several) · T time (pieces) · N words · D width ·
+K options or tags · L layers
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Batch:
         attended: which of `ids` are not padding.
         kinds: token type (0 first text, 1 second), or None where the backbone has none.
         mask: which positions after stitching are pieces, special ones included.
-        offsets: characters start..end in the first text of the question; (0, 0) for a special piece or one of another part.
+        offsets: characters start..end in the first text of the question; (0, 0) for a special piece or one of
+            another part.
         stitch: for each position its place in the flattened windows (W * T), or None where W == B and nothing was cut.
         owners: (W,) the question of each window.
         questions: B questions.
@@ -43,9 +45,13 @@ class Batch:
 
     def __post_init__(self) -> None:
         if self.ids.shape != self.attended.shape or self.ids.shape[0] != len(self.owners):
-            raise ValueError(f"{tuple(self.ids.shape)} ids, {tuple(self.attended.shape)} attended, {len(self.owners)} owners")
+            raise ValueError(
+                f"{tuple(self.ids.shape)} ids, {tuple(self.attended.shape)} attended, {len(self.owners)} owners"
+            )
         if self.offsets.shape != (*self.mask.shape, 2) or len(self.mask) != len(self.questions):
-            raise ValueError(f"{tuple(self.mask.shape)} mask, {tuple(self.offsets.shape)} offsets, {len(self.questions)} questions")
+            raise ValueError(
+                f"{tuple(self.mask.shape)} mask, {tuple(self.offsets.shape)} offsets, {len(self.questions)} questions"
+            )
 
     def stitched(self, states: Tensor) -> Tensor:
         """States of the windows laid end to end.  (W, T, D) -> (B, T', D)"""

@@ -76,13 +76,15 @@ def _minilm() -> Path:
 
 def _from_hub(name: str) -> TextBackbone:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
         if not any(folder.glob("*.safetensors")):
             raise FileNotFoundError
+    except HFValidationError as problem:
+        raise ModelError(f"model {name!r}: {_first_line(problem)}") from problem
     except (LocalEntryNotFoundError, FileNotFoundError):
         if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
             raise ModelError(f"model {name!r} is not on this machine and HF_HUB_OFFLINE forbids to fetch it") from None
@@ -91,9 +93,8 @@ def _from_hub(name: str) -> TextBackbone:
             size = sum(each.size or 0 for each in files if each.rfilename.endswith(".safetensors"))
             print(f"fetching {name} from the hub ({size / 1e6:,.0f} MB of weights)", file=sys.stderr)
             folder = Path(snapshot_download(name, allow_patterns=wanted))
-        except (HfHubHTTPError, OSError) as problem:
-            first = str(problem).strip().splitlines()[0]
-            raise ModelError(f"model {name!r} could not be fetched from the hub: {first}") from problem
+        except Exception as problem:  # of the hub, the disk, or an HTTP library that changes with the hub's version
+            raise ModelError(f"model {name!r} could not be fetched: {_first_line(problem)}") from problem
     return _loaded(str(folder), Source(name, weights_checksum(folder)))
 
 
@@ -101,23 +102,33 @@ def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:
     """(tokenizer, model) of a local folder, by an Auto class; weights from safetensors only, in float32.
 
     Raises:
-        ModelError: they cannot be loaded.
+        ModelError: they cannot be loaded, or weights are missing, which would be left at random.
     """
     import transformers
 
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # a head that is left unused is no news to our users
-    transformers.logging.disable_progress_bar()
+    logging: Any = transformers.logging
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # a head that is left unused is no news to our users
+    logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
-    except (OSError, ValueError, KeyError) as problem:
-        first = str(problem).strip().splitlines()[0]
-        raise ModelError(f"{folder}: not a transformers model that can be loaded: {first}") from problem
+        model, told = loader.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True
+        )
+    except Exception as problem:  # tokenizers and safetensors raise bare ones of their own
+        raise ModelError(f"{folder}: not a transformers model that can be loaded: {_first_line(problem)}") from problem
     finally:
-        transformers.logging.set_verbosity(before)
-        transformers.logging.enable_progress_bar()
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+    spare = "pooler." if loader is transformers.AutoModel else "\n"  # no head here reads what a pooler says
+    absent = sorted(name for name in told["missing_keys"] if not name.startswith(spare))
+    if absent:
+        raise ModelError(f"{folder}: its weights lack {len(absent)} of {type(model).__name__}, such as {absent[0]}")
     return tokenizer, model
+
+
+def _first_line(problem: Exception) -> str:
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
 
 
 def _loaded(folder: str, source: Source, *, tagging_layer: int | None = None) -> TextBackbone:

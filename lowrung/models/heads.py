@@ -165,7 +165,7 @@ class Tag(nn.Module):
     def scores(self, states: Tensor, seen: Tensor) -> Tensor:
         """(B, N, D or 2 D), (B, N, 3 C) -> (B, N, 1 + 2 K)"""
         learn, near = states[..., : self.width], states[..., -self.width :]
-        made = self.learnt(self.dropout(self.norm(learn))) + self.outside(seen)
+        made: Tensor = self.learnt(self.dropout(self.norm(learn))) + self.outside(seen)
         likeness = F.normalize(near, dim=-1) @ self.names.T  # (B, N, K)
         likeness = likeness - likeness.mean(-1, keepdim=True)  # which label, not whether
         by_tag = F.pad((self.nearness * likeness).repeat_interleave(2, -1), (1, 0))
@@ -268,7 +268,8 @@ Head = Rank | Tag
 def _pieces_of(offsets: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     """The first piece of each word and the one after its last.  (B, T, 2), (B, N, 2) -> (B, N), (B, N)
 
-    A word without a piece of its own (a tokenizer may drop a letter it does not know) takes the piece before it.
+    A word without a piece of its own (a tokenizer may drop a letter it does not know) takes the piece before it,
+    never the one after, which may be padding.
     """
     real = offsets[..., 1] > offsets[..., 0]  # (B, T)
     # special and foreign pieces must not disturb the order that the search needs
@@ -277,6 +278,5 @@ def _pieces_of(offsets: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     starts = starts.flip(1).cummin(1).values.flip(1)
     low = torch.searchsorted(ends, spans[..., 0].contiguous(), right=True)
     high = torch.searchsorted(starts.contiguous(), spans[..., 1].contiguous(), right=False)
-    low = low.clamp(max=offsets.shape[1] - 1)
+    low = torch.minimum(low, high - 1).clamp(min=0)
     return low, torch.maximum(high, low + 1)
-

@@ -59,8 +59,8 @@ class Adapted(Generic[A]):
         if self._graph is not None:
             return batch.stitched(self._graph(batch))
         if isinstance(self.how, Frozen):
-            states = self.prefixes.states(batch, self.depths) if self.prefixes else self.backbone.taps(batch, self.depths)
-            return batch.stitched(states)
+            found = self.prefixes.states if self.prefixes else self.backbone.taps
+            return batch.stitched(found(batch, self.depths))
         if self.prefixes and self.depths[0] > 0:
             return self.backbone.suffix(batch, self.prefixes.states(batch, self.depths), self.depths[0])
         return self.backbone.hidden(batch)
@@ -143,9 +143,7 @@ def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
         backbone = found if isinstance(how, Frozen) else loosened(found.upto(facts["layers"]), how)
         names, options = state["head.names"], facts["options"]
         ranks = facts["head"] == "Rank"
-        head: Head = (
-            Rank(options, names, pooling=found.pooling) if ranks else Tag(options, names, width=found.width)
-        )
+        head: Head = Rank(options, names, pooling=found.pooling) if ranks else Tag(options, names, width=found.width)
         head.load_state_dict({name[5:]: each for name, each in state.items() if name.startswith("head.")})
         with torch.no_grad():
             for name, each in moved(backbone).items():

@@ -93,22 +93,22 @@ class Tokenizer:
             second = next(seconds)[0] if second_text else []
             place: list[tuple[int, int]] = []
             spot: list[tuple[int, int]] = []
-            for ids, kinds, keep, offsets in self._windows(first, second):
+            for pieces, types, keep, offsets in self._windows(first, second):
                 place += [(len(windows), at) for at in keep]
                 spot += offsets
-                windows.append((ids, kinds))
+                windows.append((pieces, types))
                 owners.append(number)
             places.append(place)
             spots.append(spot)
-        ids = pad([torch.tensor(ids) for ids, _ in windows], self.pad)
-        attended = pad([torch.ones(len(ids), dtype=torch.bool) for ids, _ in windows])
-        kinds = pad([torch.tensor(kinds) for _, kinds in windows]) if self.frame.kinds else None
+        ids = pad([torch.tensor(pieces) for pieces, _ in windows], self.pad)
+        attended = pad([torch.ones(len(pieces), dtype=torch.bool) for pieces, _ in windows])
+        kinds = pad([torch.tensor(types) for _, types in windows]) if self.frame.kinds else None
         width = ids.shape[1]
         mask = pad([torch.ones(len(place), dtype=torch.bool) for place in places])
-        offsets = pad([torch.tensor(spot) for spot in spots])
         cut = len(windows) > len(questions)
         stitch = pad([torch.tensor([w * width + at for w, at in place]) for place in places]) if cut else None
-        return Batch(ids, attended, kinds, mask, offsets, stitch, tuple(owners), tuple(questions))
+        where = pad([torch.tensor(spot) for spot in spots])
+        return Batch(ids, attended, kinds, mask, where, stitch, tuple(owners), tuple(questions))
 
     def _windows(
         self, first: Pieces, second: list[int]
@@ -157,9 +157,7 @@ def _tight(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _frame(inner: Any) -> Frame:
     """Where the special pieces stand, from how the tokenizer frames two words it knows."""
-    word = next(
-        (each for each in ("a", "1", ".", "的") if inner(each, add_special_tokens=False)["input_ids"]), None
-    )
+    word = next((each for each in ("a", "1", ".", "的") if inner(each, add_special_tokens=False)["input_ids"]), None)
     if word is None:
         raise ModelError("the tokenizer has no pieces for any of: a, 1, ., 的")
     plain = inner(word, add_special_tokens=False)["input_ids"]

@@ -70,8 +70,9 @@ class Plain(Generic[A]):
 
     def _decode(self, batch: Batch, shares: Tensor) -> list[Any]:
         if self.kind is Spans:
-            rows = zip(batch.questions, shares.max(-1).values.tolist(), shares.argmax(-1).tolist(), batch.offsets.tolist(), strict=True)
-            return [self._spans(question.text, *row) for question, *row in rows]
+            best = shares.max(-1)
+            rows = zip(best.values.tolist(), best.indices.tolist(), batch.offsets.tolist(), strict=True)
+            return [self._spans(each.text, *row) for each, row in zip(batch.questions, rows, strict=True)]
         made = []
         for number in range(len(batch.questions)):  # a text in several windows: the mean of their shares
             own = [window for window, owner in enumerate(batch.owners) if owner == number]
@@ -120,8 +121,6 @@ def load(folder: str | Path, kind: type[A]) -> Plain[A]:
         raise ModelError(f"a plain classifier gives choices or spans, not {kind.__name__}")
     if not Path(folder).is_dir():
         raise ModelError(f"{folder}: no such folder")
-    loader: Any = (
-        transformers.AutoModelForTokenClassification if kind is Spans else transformers.AutoModelForSequenceClassification
-    )
-    inner, network = catalog.from_transformers(str(folder), loader)
+    tags, whole = transformers.AutoModelForTokenClassification, transformers.AutoModelForSequenceClassification
+    inner, network = catalog.from_transformers(str(folder), tags if kind is Spans else whole)
     return Plain(network, Tokenizer(inner, longest=catalog.longest(inner, network.config)), kind=kind, name=str(folder))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lowrung.core.answers import Choice
 from lowrung.core.parts import Question
 from lowrung.models.heads import SCALE, Rank
 from lowrung.models.network import Adapted
@@ -22,7 +22,7 @@ REPEATED = 64  # below so many rows one partition into folds is luck: three are 
 
 
 @torch.no_grad()
-def features(network: Adapted[Choice], questions: Sequence[Question]) -> Tensor:
+def features(network: Adapted[Any], questions: Sequence[Question]) -> Tensor:
     """What the Rank head of `network` sees of each question.  -> (N, D), of length one"""
     head = network.head
     assert isinstance(head, Rank)
@@ -33,9 +33,7 @@ def features(network: Adapted[Choice], questions: Sequence[Question]) -> Tensor:
     return made
 
 
-def fit_rank(
-    head: Rank, features: Tensor, options: Sequence[str], *, seed: int, weights: Tensor | None = None
-) -> None:
+def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int, weights: Tensor | None = None) -> None:
     """Fit `head` in place to features (N, D) of length one and N gold options.
 
     Softmax regression with a quadratic pull towards the label names (a maximum a posteriori estimate whose prior
@@ -108,10 +106,10 @@ def _solve(
         optimizer.zero_grad()
         value = F.cross_entropy(_logits(names, features, trust, shift, bias), wanted, weight=weights)
         value = value + pull * shift.square().sum() + BIAS_PULL * bias.square().sum()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call,arg-type]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return shift.detach(), bias.detach()
 
 

@@ -1,4 +1,7 @@
-"""What the letters of a word show on the outside: case, digits, place. Uncased bodies cannot see it, names are full of it."""
+"""What the letters of a word show on the outside: case, digits, place.
+
+Uncased bodies cannot see it, names are full of it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def _own(text: str, spans: list[tuple[int, int]]) -> list[list[float]]:
     found = [text[start:end] for start, end in spans]
     lettered = [word for word in found if word[0].isalpha()]
     upper_share = sum(word[0].isupper() for word in lettered) / max(1, len(lettered))
-    shouting = upper_share > 0.7 and len(lettered) > 3  # a headline: capitals say nothing there
+    shouting = upper_share > 0.8 and len(lettered) > 4  # a headline: capitals say nothing there
     rows = []
     for at, word in enumerate(found):
         before = found[at - 1] if at else ""

@@ -166,7 +166,7 @@ class TextBackbone:
 
 def _holder(body: nn.Module) -> tuple[nn.Module, str]:
     """The module that owns the list of layers, and the list's name there."""
-    wanted = int(getattr(body.config, "num_hidden_layers", 0))  # type: ignore[union-attr]
+    wanted = int(getattr(body.config, "num_hidden_layers", 0))
     for module in body.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == wanted > 0:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,8 @@ from random import Random
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lowrung.core.task import Example
 from lowrung.models.heads import Rank
@@ -38,7 +37,8 @@ class Settings:
         clip: the gradient's norm at most.
         balanced: classes weigh alike whatever their number (Choice).
         contrast: weight of a supervised contrastive loss beside the head's own (Khosla et al. 2020; Choice).
-        validations: how often in all the dev rows are scored. patience: how many without gain end the training.
+        validations: how often in all the dev rows are scored. patience: how many without gain
+            in a row are borne.
         precision: "auto" takes bfloat16 where the processor has it, "float32" never.
     """
 
@@ -86,10 +86,11 @@ def train(
     checkpoint: Path | None = None,
     watch: Callable[[int, int, float], None] | None = None,
 ) -> Progress:
-    """Train what may move of `network`, in place; with `score` (higher is better, on dev rows) the best weights are kept.
+    """Train what may move of `network`, in place.
 
-    Everything follows from `seed`. With `checkpoint` (a folder), the state is kept there as training goes on, and a
-    run that was cut off goes on from it to the same weights that it would have reached uncut on the same machine.
+    With `score` (higher is better, on dev rows) the best weights are kept. Everything follows from `seed`.
+    With `checkpoint` (a folder), the state is kept there as training goes on, and a run that was cut off goes on from
+    it to the same weights that it would have reached uncut on the same machine.
     `watch(step, steps, loss)` is called after each step.
     """
     steps = settings.steps(len(examples))
@@ -97,7 +98,7 @@ def train(
     optimizer = torch.optim.AdamW(groups, fused=False)
     peaks = [group["lr"] for group in groups]
     every = max(1, steps // settings.validations)
-    progress, kept = Progress(), {}
+    progress, kept = Progress(), dict[str, Tensor]()
     torch.manual_seed(seed)
     if checkpoint is not None and (checkpoint / "state.json").is_file():
         progress, kept = _resume(checkpoint, network, optimizer)
@@ -107,7 +108,8 @@ def train(
         factor = _factor(progress.step, steps, settings) * progress.factor
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
-        loss = _step(network, [examples[at] for at in _chosen(progress.step, len(examples), settings, seed)], settings, weights)
+        chosen = [examples[at] for at in _chosen(progress.step, len(examples), settings, seed)]
+        loss = _step(network, chosen, settings, weights)
         torch.nn.utils.clip_grad_norm_([each for group in groups for each in group["params"]], settings.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -155,7 +157,7 @@ def _factor(step: int, steps: int, settings: Settings) -> float:
 def _chosen(step: int, number: int, settings: Settings, seed: int) -> list[int]:
     """The places of the examples of one step: a function of step and seed, so that a resumed run needs no memory."""
     size = min(settings.batch, number)
-    first, chosen = step * size, []
+    first, chosen = step * size, list[int]()
     while len(chosen) < size:
         epoch, at = divmod(first + len(chosen), number)
         chosen.append(_shuffled(number, seed, epoch)[at])
@@ -178,8 +180,9 @@ def _shuffled(number: int, seed: int, epoch: int) -> list[int]:
 
 def _step(network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Settings, weights: Tensor | None) -> float:
     network.head.train()
-    for name, layer in enumerate(network.backbone.layers):
-        layer.train(name >= network.depths[-1])  # dropout only where something moves: the prefix stays what the cache holds
+    for number, layer in enumerate(network.backbone.layers):
+        # dropout only where something moves: the prefix stays what the cache holds
+        layer.train(number >= network.depths[-1])
     cast = settings.precision == "auto" and any(moved(network.backbone)) and bfloat16_pays()
     batch = network.backbone.encode([each.question for each in chosen])
     golds = [each.golds[0] for each in chosen]
@@ -189,12 +192,12 @@ def _step(network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Setti
     if settings.contrast and isinstance(network.head, Rank):
         wanted = torch.tensor([network.head.options.index(gold.option) for gold in golds])
         loss = loss + settings.contrast * contrastive(network.head.features(batch, hidden.float()), wanted)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
 def contrastive(features: Tensor, wanted: Tensor, *, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, L_out) of unit vectors (B, D) with classes (B,); 0 without pairs."""
+    """Supervised contrastive loss (Khosla et al. 2020, L_out) of unit vectors (B, D), classes (B,); 0 without pairs."""
     near = features @ features.T / temperature
     other = ~torch.eye(len(features), dtype=torch.bool)
     logs = near - torch.logsumexp(near.masked_fill(~other, -1e9), 1, keepdim=True)
@@ -265,7 +268,8 @@ def _resume(
     now = {name[4:]: each for name, each in tensors.items() if name.startswith("now.")}
     _restore(network, now)
     for name, each in parameters(network).items():
-        own = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
+        found = {key: f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
+        own = {key: tensors[stored] for key, stored in found.items() if stored in tensors}
         if own:
             optimizer.state[each] = own
     torch.set_rng_state(tensors["random"])

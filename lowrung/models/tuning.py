@@ -48,7 +48,7 @@ How = Frozen | Top | LoRA | Full
 
 def describe(how: How) -> dict[str, Any]:
     """`Top(2)` → {"how": "Top", "layers": 2}, for JSON."""
-    fields = {name: getattr(how, name) for name in how.__slots__}  # type: ignore[union-attr]
+    fields = {name: getattr(how, name) for name in how.__slots__}
     return {"how": type(how).__name__, **fields}
 
 
@@ -64,15 +64,16 @@ def frozen_depth(backbone: TextBackbone, how: How) -> int:
     return max(0, backbone.depth - how.layers) if isinstance(how, Top) else 0
 
 
-def loosened(backbone: TextBackbone, how: How) -> TextBackbone:
-    """A copy of `backbone` in which what `how` says may move requires gradients.
+def loosened(backbone: TextBackbone, how: How, *, seed: int = 0) -> TextBackbone:
+    """A copy of `backbone` in which what `how` says may move requires gradients; LoRA's updates start from `seed`.
 
     Raises:
         ModelError: LoRA finds no projection that it knows in this body.
     """
     moved = backbone.upto(backbone.depth)
+    moved.body.requires_grad_(False)
     if isinstance(how, LoRA):
-        return _with_lora(moved, how)
+        return _with_lora(moved, how, seed)
     for number, layer in enumerate(moved.layers):
         layer.requires_grad_(number >= frozen_depth(moved, how))
     if isinstance(how, Full):
@@ -80,16 +81,18 @@ def loosened(backbone: TextBackbone, how: How) -> TextBackbone:
     return moved
 
 
-def _with_lora(backbone: TextBackbone, how: LoRA) -> TextBackbone:
+def _with_lora(backbone: TextBackbone, how: LoRA, seed: int) -> TextBackbone:
     from peft import LoraConfig, inject_adapter_in_model
 
-    known = {"query", "key", "value", "query_proj", "value_proj", "q_proj", "v_proj", "Wqkv", "q_lin", "v_lin", "in_proj"}
+    known = set("query value query_proj value_proj q_proj v_proj Wqkv q_lin v_lin in_proj".split())
     names = {name.rpartition(".")[2] for name, _ in backbone.body.named_modules()}
-    targets = sorted((names & known) - {"key"})
+    targets = sorted(names & known)
     if not targets:
         raise ModelError(f"LoRA knows no attention projection of {type(backbone.body).__name__}; use top or full")
     config = LoraConfig(r=how.rank, lora_alpha=2 * how.rank, lora_dropout=0.05, target_modules=targets)
-    inject_adapter_in_model(config, backbone.body)  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, backbone.body)
     return backbone
 
 
@@ -166,5 +169,3 @@ def bucketed(questions: Sequence[Question], *, budget: int = 4096, most: int = 6
         chosen.append(at)
     if chosen:
         yield chosen
-
-
