@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,12 +84,12 @@ class TextBackbone:
 
     def hidden(self, batch: Batch) -> Tensor:
         """(B, T', D)"""
-        return batch.stitched(self._run(batch).last_hidden_state)
+        return batch.stitched(in_slices(lambda **given: self.body(**given).last_hidden_state, self._given(batch)))
 
     def taps(self, batch: Batch, depths: Sequence[int]) -> Tensor:
         """States after each of `depths` layers (rising), side by side, without gradient.  -> (W, T, len(depths) * D)"""
         with torch.no_grad():
-            return self.taps_of(depths, **self._given(batch))
+            return in_slices(partial(self.taps_of, depths), self._given(batch))
 
     def taps_of(self, depths: Sequence[int], **given: Tensor) -> Tensor:
         """`taps` of the body's own arguments; layers above the last tap are not run."""
@@ -162,6 +163,18 @@ class TextBackbone:
         finally:
             for layer in (resumed, *skipped):
                 del layer.forward  # uncovers the method of the class
+
+
+SLICE = 64  # windows at once: a text of megabytes is as many thousands of pieces, and must not be held whole
+
+
+def in_slices(run: Callable[..., Tensor], given: dict[str, Tensor]) -> Tensor:
+    """`run` over at most `SLICE` windows at a time, unless gradients need them together."""
+    number = len(given["input_ids"])
+    if number <= SLICE or torch.is_grad_enabled():
+        return run(**given)
+    starts = range(0, number, SLICE)
+    return torch.cat([run(**{name: each[at : at + SLICE] for name, each in given.items()}) for at in starts])
 
 
 def _holder(body: nn.Module) -> tuple[nn.Module, str]:
