@@ -137,6 +137,8 @@ def _loaded(folder: str, source: Source, *, tagging_layer: int | None = None) ->
     tokenizer, body = from_transformers(folder, transformers.AutoModel)
     if getattr(body.config, "is_encoder_decoder", False):
         body = body.get_encoder()
+    if getattr(body, "pooler", None) is not None:
+        body.pooler = None  # read by nobody here, and often random, which no shipped file should be
     for parameter in body.parameters():
         parameter.requires_grad_(False)
     pieces = Tokenizer(tokenizer, longest=longest(tokenizer, body.config))

@@ -55,7 +55,8 @@ class Graph:
         settings.log_severity_level = 3
         with tempfile.TemporaryDirectory(prefix="lowrung-") as place:
             file = Path(place) / "body.onnx"
-            _export(_Positional(states, body, kinds), kinds, file)
+            # the export puts a module that is not in eval mode back to train mode, and the body below with it
+            _export(_Positional(states, body, kinds).eval(), kinds, file)
             if precision == "fast":
                 from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -148,9 +148,10 @@ def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
         with torch.no_grad():
             for name, each in moved(backbone).items():
                 each.copy_(state[f"body.{name}"])
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as problem:
-        raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {problem})") from problem
-    return Adapted(backbone, head.eval(), how=how, depths=tuple(facts["depths"]), name=facts["name"])
+        return Adapted(backbone, head.eval(), how=how, depths=tuple(facts["depths"]), name=facts["name"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
+        told = " ".join(str(problem).split())  # of torch, in several lines
+        raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {told})") from problem
 
 
 def bfloat16_pays() -> bool:
