@@ -45,8 +45,15 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int,
     parts = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
     chosen = GRID[1]
     if parts:
-        held = {setting: _held_out(head.names, features, wanted, setting, parts, weights) for setting in GRID}
+        learning = torch.ones(len(parts), len(wanted))
+        for number, (_, test) in enumerate(parts):
+            learning[number, test] = 0
         truth = torch.cat([wanted[test] for _, test in parts])
+        held: dict[tuple[float, float], Tensor] = {}
+        for setting in GRID:
+            shift, bias = _solve(head.names, features, wanted, setting, learning, weights, iterations=25)
+            logits = _logits(head.names, features, setting[0], shift, bias)  # (folds, N, K)
+            held[setting] = torch.cat([logits[number, test] for number, (_, test) in enumerate(parts)])
         # log-loss only breaks near ties: half a row's worth of accuracy at most
         quality = {
             setting: float((logits.argmax(1) == truth).sum()) - float(F.cross_entropy(logits, truth).clamp(max=10)) / 20
@@ -54,11 +61,11 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int,
         }
         chosen = max(GRID, key=lambda setting: quality[setting])
         head.temperature.fill_(temperature_of(held[chosen], truth))
-    shift, bias = _solve(head.names, features, wanted, chosen, weights, iterations=60)
+    shift, bias = _solve(head.names, features, wanted, chosen, torch.ones(1, len(wanted)), weights, iterations=60)
     with torch.no_grad():
         head.trust.fill_(chosen[0])
-        head.shift.copy_(shift)
-        head.bias.copy_(bias)
+        head.shift.copy_(shift[0])
+        head.bias.copy_(bias[0])
 
 
 def temperature_of(logits: Tensor, wanted: Tensor) -> float:
@@ -68,24 +75,9 @@ def temperature_of(logits: Tensor, wanted: Tensor) -> float:
     return float(tried[losses.argmin()])
 
 
-def _held_out(
-    names: Tensor,
-    features: Tensor,
-    wanted: Tensor,
-    setting: tuple[float, float],
-    parts: Sequence[tuple[Tensor, Tensor]],
-    weights: Tensor | None,
-) -> Tensor:
-    """Logits of each fold's held-out rows by the model of the others."""
-    found = []
-    for train, test in parts:
-        shift, bias = _solve(names, features[train], wanted[train], setting, weights, iterations=25)
-        found.append(_logits(names, features[test], setting[0], shift, bias))
-    return torch.cat(found)
-
-
 def _logits(names: Tensor, features: Tensor, trust: float, shift: Tensor, bias: Tensor) -> Tensor:
-    return SCALE * features @ (trust * names + shift).T + bias
+    """(K, D), (N, D), shift (P, K, D), bias (P, K) -> (P, N, K)"""
+    return SCALE * (features @ (trust * names + shift).transpose(1, 2)) + bias[:, None]
 
 
 def _solve(
@@ -93,20 +85,26 @@ def _solve(
     features: Tensor,
     wanted: Tensor,
     setting: tuple[float, float],
+    learning: Tensor,
     weights: Tensor | None,
     *,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
+    """P problems at once, which differ in the rows they learn from: `learning` (P, N) -> (P, K, D), (P, K)"""
     trust, pull = setting
-    shift = torch.zeros_like(names, requires_grad=True)
-    bias = torch.zeros(len(names), requires_grad=True)
+    shift = torch.zeros(len(learning), *names.shape, requires_grad=True)
+    bias = torch.zeros(len(learning), len(names), requires_grad=True)
+    share = learning * (1.0 if weights is None else weights[wanted])
+    share = share / share.sum(1, keepdim=True)
     optimizer = torch.optim.LBFGS([shift, bias], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(_logits(names, features, trust, shift, bias), wanted, weight=weights)
+        logits = _logits(names, features, trust, shift, bias)
+        each = F.cross_entropy(logits.flatten(0, 1), wanted.repeat(len(learning)), reduction="none")
+        value = (each.view_as(share) * share).sum()
         value = value + pull * shift.square().sum() + BIAS_PULL * bias.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
