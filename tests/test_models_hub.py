@@ -99,6 +99,7 @@ def _ask(home: Path, endpoint: str, *names: str) -> tuple[list[str], str]:
     return done.stdout.splitlines(), done.stderr
 
 
+@pytest.mark.slow  # two processes that import everything
 def test_a_model_is_fetched_once_and_said_so_before(hub: str, encoder: Path, tmp_path: Path) -> None:
     from lowrung.models.catalog import weights_checksum
 
