@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from lowrung.cli import parser
+
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?P<slow><!-- slow -->\n+)?^(?P<indent> *)```(?P<info>[^\n]*)\n(?P<body>.*?)^ *```$", re.M | re.S)
@@ -124,3 +126,21 @@ def test_a_page_is_taken_apart_as_promised() -> None:
 def test_a_block_that_does_otherwise_fails(script: str, status: int, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         _run_script(script, tmp_path, status)
+
+
+def _sections(page: str) -> dict[str, str]:
+    """Verb → the section of the page that is headed by it; one heading may name several."""
+    found = {}
+    for each in re.split(r"^## ", (ROOT / "docs" / page).read_text(), flags=re.M)[1:]:
+        heading, _, body = each.partition("\n")
+        found |= dict.fromkeys(re.findall(r"lowrung (\w+)", heading), body)
+    return found
+
+
+@pytest.mark.parametrize("verb", parser.VERBS)
+def test_the_page_of_the_command_line_has_every_verb_and_option(verb: str) -> None:
+    _, verbs = parser._parsers()
+    of_verb = {each for action in verbs[verb]._actions for each in action.option_strings if each.startswith("--")}
+    told = set(re.findall(r"(?<![\w-])--[a-z-]+", _sections("command-line.md")[verb]))
+    assert of_verb - {"--help", "--debug"} - told == set(), "not on the page"
+    assert told - of_verb == set(), "not an option of this verb"
