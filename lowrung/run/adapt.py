@@ -70,7 +70,7 @@ def adapt(
     _probe(network, examples, seed=seed)
     if frozen:
         return network
-    network = _loosen(network, how)
+    network = _loosen(network, how, seed)
     chosen, learnt = settings or Settings(), examples
     examples, dev = _with_dev(task, examples, dev, seed)
     train(
@@ -119,8 +119,8 @@ def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) ->
 LEAN = 1.0  # what 50 to 1000 sentences of three sets' dev rows like best, within half a point
 
 
-def _loosen(network: Adapted[A], how: How) -> Adapted[A]:
-    body = tuning.loosened(network.backbone, how)
+def _loosen(network: Adapted[A], how: How, seed: int) -> Adapted[A]:
+    body = tuning.loosened(network.backbone, how, seed=seed)
     return Adapted(body, network.head, how=how, prefixes=network.prefixes)
 
 
