@@ -186,6 +186,13 @@ def test_check_names_the_oddities(run: Run, rows: Path, tmp_path: Path, encoder:
     assert "nothing odd found" in run("check", "topic", rows, "--model", encoder).out
 
 
+def test_check_asks_to_rename_where_no_row_has_a_column_of_the_task(run: Run, tmp_path: Path, encoder: str) -> None:
+    other = _write(tmp_path / "other.jsonl", [{"body": "Where is my parcel?", "folder": "delivery"}] * 3)
+    done = run("check", "topic", other, "--model", encoder)
+    assert done.status == 2
+    assert "Did you mean --rename text=body?" in done.err
+
+
 # --- answer
 
 

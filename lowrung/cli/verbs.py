@@ -16,7 +16,7 @@ from lowrung import tasks
 from lowrung.cli.answering import Entry, answer, in_words
 from lowrung.core.errors import DataError, LowrungError, ModelError, unknown
 from lowrung.core.task import Example, Row, Task
-from lowrung.data.files import read_rows, split_names
+from lowrung.data.files import needed, read_rows, split_names
 
 if TYPE_CHECKING:
     from lowrung.run.ship import Shipped
@@ -177,6 +177,8 @@ def check(asked: argparse.Namespace) -> None:
     if asked.test:
         sides["test"] = read_rows(asked.test, rename=dict(asked.rename), split="test")
     rows = read_rows(asked.rows, rename=dict(asked.rename))
+    if not any(column in row for row in rows for column in task.columns):
+        needed(task, rows[0], asked.rows)  # a name to mend, once; not an oddity of every row
     found = run(task, rows, **sides, **_lengths(asked.model))  # type: ignore[arg-type]
     if asked.json:
         _print(found.to_json())

@@ -117,7 +117,7 @@ class Bench(Generic[A]):
         return cells, reports
 
     def cell(self, method: Method, number: int, seed: int) -> tuple[Report[A], float]:
-        self.tell(method, number, seed)
+        self.tell(method, number, f"seed {seed}")
         plan = self.plan
         if plan.test or not method.learns:
             asked = plan.test or plan.train
@@ -178,9 +178,9 @@ class Bench(Generic[A]):
         model, _ = self.fitted(method, self.plan.train, seed=0, key=(len(self.plan.train), 0, -1))
         return model
 
-    def tell(self, method: Method, number: int, seed: int) -> None:
+    def tell(self, method: Method, number: int, what: str) -> None:
         if self.watch:
-            self.watch(f"{method.name}, {number} labels, seed {seed}", self.done, self.total)
+            self.watch(f"{method.name}, {number} labels, {what}", self.done, self.total)
         self.done += 1
 
 

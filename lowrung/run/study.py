@@ -203,7 +203,7 @@ def _winner(plan: Plan[A], bench: Bench[A], reports: Reports[A]) -> tuple[Method
         if not method.candidate or not method.learns:
             continue
         if plan.test:
-            bench.tell(method, most, 0)
+            bench.tell(method, most, "cross-validation")
             found = [bench.validated(method, most, 0, 3)[0]]
         else:
             found = list(reports[method.name, most])
