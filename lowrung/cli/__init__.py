@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return 141
     except KeyboardInterrupt:
-        goes_on = arguments[:1] in (["study"], ["fit"]) or "--out" in arguments
+        first = next((each for each in arguments if not each.startswith("-")), "")
+        goes_on = first in ("study", "fit") or any(each.partition("=")[0] == "--out" for each in arguments)
         return _failed("stopped; run the same command again to go on" if goes_on else "stopped", 130)
     except (LowrungError, OSError) as problem:
         if "--debug" in arguments:

@@ -65,17 +65,22 @@ def _lines(chunk: Sequence[Entry], model: Any, as_json: bool) -> Iterator[str]:
     said = iter(model.answer(questions) if questions else ())
     for entry in chunk:
         if entry.question is None:
-            problem = {"id": entry.row.get("id", entry.number), "error": entry.problem}
+            problem = {"id": id_of(entry), "error": entry.problem}
             yield json.dumps(problem, ensure_ascii=False) if as_json else f"(error: {entry.problem})"
         else:
             yield (as_object if as_json else in_words)(entry, next(said))
+
+
+def id_of(entry: Entry) -> Any:
+    """The row's id, its number where it has none."""
+    return entry.number if entry.row.get("id") is None else entry.row["id"]
 
 
 def as_object(entry: Entry, said: Prediction[Any]) -> str:
     from lowrung.run.cells import answer_json
 
     found = {
-        "id": entry.row.get("id") if entry.row.get("id") is not None else entry.number,
+        "id": id_of(entry),
         "answer": answer_json(said.answer),
         "confidence": round(said.confidence, 6),
         "others": [[answer_json(each), round(share, 6)] for each, share in said.others],

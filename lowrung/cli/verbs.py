@@ -74,7 +74,7 @@ def fit(asked: argparse.Namespace) -> None:
             seed=asked.seed,
             dev=dev,
             out=out,
-            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step, steps),
+            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step - 1, steps),
         )
     print(f"{out}: {asked.method} fitted to {shipped.facts['rows']} rows, labels {', '.join(shipped.task.options)}")
     if dev:

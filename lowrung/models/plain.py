@@ -15,6 +15,7 @@ from lowrung.core.parts import Question
 from lowrung.models import catalog, fast
 from lowrung.models.batch import Batch
 from lowrung.models.pieces import Tokenizer
+from lowrung.models.text import in_slices
 from lowrung.models.tuning import bucketed
 
 
@@ -65,7 +66,8 @@ class Plain(Generic[A]):
             logits = self._graph(batch)
         else:
             kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
-            logits = self._logits(input_ids=batch.ids, attention_mask=batch.attended.long(), **kinds)
+            given = {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds}
+            logits = in_slices(self._logits, given)
         return batch.stitched(logits) if self.kind is Spans else logits
 
     def _decode(self, batch: Batch, shares: Tensor) -> list[Any]:

@@ -70,15 +70,15 @@ def loosened(backbone: TextBackbone, how: How, *, seed: int = 0) -> TextBackbone
     Raises:
         ModelError: LoRA finds no projection that it knows in this body.
     """
-    moved = backbone.upto(backbone.depth)
-    moved.body.requires_grad_(False)
+    made = backbone.upto(backbone.depth)
+    made.body.requires_grad_(False)
     if isinstance(how, LoRA):
-        return _with_lora(moved, how, seed)
-    for number, layer in enumerate(moved.layers):
-        layer.requires_grad_(number >= frozen_depth(moved, how))
+        return _with_lora(made, how, seed)
+    for number, layer in enumerate(made.layers):
+        layer.requires_grad_(number >= frozen_depth(made, how))
     if isinstance(how, Full):
-        moved.body.requires_grad_(True)
-    return moved
+        made.body.requires_grad_(True)
+    return made
 
 
 def _with_lora(backbone: TextBackbone, how: LoRA, seed: int) -> TextBackbone:

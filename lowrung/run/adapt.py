@@ -45,7 +45,8 @@ def adapt(
     Where `dev` is empty and examples are many, a tenth of them is held out to stop early by.
 
     Args:
-        prefixes: states of the untouched body to share with other calls; made and thrown away when None.
+        prefixes: states of the untouched body to share with other calls; made when None. The model holds on to them,
+            and adds those of what it is asked, until its `prefixes` is set to None.
         checkpoint: a folder to resume from after an interruption.
 
     Raises:
@@ -127,7 +128,8 @@ def _loosen(network: Adapted[A], how: How, seed: int) -> Adapted[A]:
 def _with_dev(
     task: Task[A], examples: Sequence[Example[A]], dev: Sequence[Example[A]], seed: int
 ) -> tuple[Sequence[Example[A]], Sequence[Example[A]]]:
-    if dev or len(examples) < ENOUGH_FOR_DEV:
+    units = {each.group or at for at, each in enumerate(examples)}
+    if dev or len(examples) < ENOUGH_FOR_DEV or len(units) < 2:  # nothing of a single group can be held out
         return examples, dev
     kept, held = holdout(examples, share=0.1, seed=seed)
     return [examples[at] for at in kept], [examples[at] for at in held]

@@ -68,6 +68,9 @@ class Store:
         rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
         meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
         self.base = f"{__version__} {rows} {meant} {checksum} {plan.balanced}"
+        groups = [each.group for each in plan.train]
+        if any(groups):  # they decide on the folds
+            self.base += f" {groups}"
 
     def path(self, *key: object) -> Path | None:
         name = hashlib.sha256(f"{self.base} {key}".encode()).hexdigest()[:24]
@@ -107,7 +110,7 @@ class Bench(Generic[A]):
         cells, reports = [], dict[tuple[str, int], list[Report[A]]]()
         points = list(self.plan.points())
         self.total = sum(self.plan.seeds if method.learns else 1 for method, _ in points)
-        self.total += len([each for each in self.plan.methods if each.candidate]) if self.plan.test else 0
+        self.total += sum(each.candidate and each.learns for each in self.plan.methods) if self.plan.test else 0
         for method, number in points:
             for seed in range(self.plan.seeds if method.learns else 1):
                 report, fit_seconds = self.cell(method, number, seed)
@@ -176,6 +179,8 @@ class Bench(Generic[A]):
         if self.watch:
             self.watch(f"{method.name} on all rows, to ship", self.total, self.total)
         model, _ = self.fitted(method, self.plan.train, seed=0, key=(len(self.plan.train), 0, -1))
+        if hasattr(model, "prefixes"):
+            model.prefixes = None  # states of the study's rows; new texts have no use for them
         return model
 
     def tell(self, method: Method, number: int, what: str) -> None:

@@ -61,8 +61,8 @@ def ship(
     """Write the folder, whole or not at all; what stood there before stays until the new one is complete.
 
     Raises:
-        ModelError: the folder holds something else than a shipped model, or the model cannot be saved.
-        LowrungError: the disk refuses; an old model there is intact.
+        ModelError: the folder holds something else than a shipped model, the model cannot be saved, or the disk
+            refuses; an old model there is intact.
     """
     from lowrung.models import baselines
     from lowrung.models.network import Adapted
@@ -97,7 +97,8 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
     for its embedded default.
 
     Args:
-        options: labels for an embedded default, which has none of its own.
+        options: labels for an embedded default, which has none of its own. meanings: label → what it means in words,
+            likewise.
 
     Raises:
         ModelError: neither a folder nor a task of that name, or the folder is damaged.

@@ -125,7 +125,9 @@ def study(
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
-        DataError: too few rows, or labels that differ between `rows` and `test`.
+        DataError: too few rows, only one label to choose from, or a label that only `test` has.
+        LowrungError: an unknown task or method, no seed, or `labels` that are no numbers.
+        ModelError: no such backbone, or `out`/model holds something else than a shipped model.
     """
     from lowrung.models.catalog import DEFAULT, backbone
     from lowrung.models.tuning import Prefixes
@@ -176,7 +178,7 @@ def _plan(
     most = len(train) if held else len(train) - -(-len(train) // number)
     wanted = {0}
     for each in labels:
-        if each != ALL and not (isinstance(each, int) or str(each).isdigit()):
+        if each != ALL and not str(each).isdecimal():
             raise LowrungError(f"--labels takes numbers and 'all', as in 0,8,32,all; not {each!r}")
         wanted.add(most if each == ALL else min(int(each), most))
     if wanted == {0}:
