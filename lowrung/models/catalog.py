@@ -38,7 +38,7 @@ def backbone(name: str = DEFAULT) -> TextBackbone:
         return _loaded(str(folder), Source(name, MINILM_SHA256), tagging_layer=3)
     path = Path(name)
     if path.is_dir():
-        return _loaded(str(path), Source(name, weights_checksum(path)))
+        return _loaded(str(path), Source(str(path.resolve()), weights_checksum(path)))
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
             f"{unknown('model', name, embedded())} A local folder or a hub id such as owner/name would do as well."

@@ -49,6 +49,7 @@ class Adapted(Generic[A]):
         self.depths = depths or (frozen_depth(backbone, how),)
         self.name = name or f"{backbone.source.name}, {how}"
         self._graph: fast.Graph | None = None
+        self._names: dict[tuple[str, ...], Tensor] = {}
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -108,7 +109,10 @@ class Adapted(Generic[A]):
 
     def names(self, words: Sequence[str]) -> Tensor:
         """The vectors of label names, from the layer that the head holds them against.  -> (K, D)"""
-        return catalog.backbone(self.backbone.source.name).upto(self.backbone.depth).embed(words)
+        key = tuple(words)
+        if key not in self._names:
+            self._names[key] = catalog.backbone(self.backbone.source.name).upto(self.backbone.depth).embed(words)
+        return self._names[key]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write what moved into `folder`; returns the facts that `load` needs to put it together again."""

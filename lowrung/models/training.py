@@ -104,6 +104,8 @@ def train(
         progress, kept = _resume(checkpoint, network, optimizer)
     weights = _class_weights(network, examples) if settings.balanced else None
     saved = time.monotonic()
+    if score is not None and progress.step == 0:  # training may leave things worse than it found them
+        kept = _validate(network, score, progress, settings, kept)
     while progress.step < steps and progress.stale <= settings.patience:
         factor = _factor(progress.step, steps, settings) * progress.factor
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):

@@ -67,16 +67,18 @@ def adapt(
     network = _start(body, task, options, words, prefixes)
     if not examples:
         return network
+    learnt = examples
+    if not frozen:  # before anything learns from them
+        learnt, dev = _with_dev(task, examples, dev, seed)
     prefixes.fill([each.question for each in examples], network.depths)
-    _probe(network, examples, seed=seed)
+    _probe(network, learnt, seed=seed)
     if frozen:
         return network
     network = _loosen(network, how, seed)
-    chosen, learnt = settings or Settings(), examples
-    examples, dev = _with_dev(task, examples, dev, seed)
+    chosen = settings or Settings()
     train(
         network,
-        examples,
+        learnt,
         settings=chosen,
         seed=seed,
         score=_score(task, dev) if dev else None,
@@ -84,7 +86,7 @@ def adapt(
         watch=watch,
     )
     if isinstance(network.head, Rank) and chosen.contrast:
-        _probe(network, learnt, seed=seed)  # the space has moved under the head; solve for it anew
+        _probe(network, examples, seed=seed)  # the space has moved under the head; solve for it anew
     return network
 
 

@@ -17,10 +17,10 @@ from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
-from lowrung.run.adapt import frozen_depths
+from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.evaluate import Report, report_of
-from lowrung.run.methods import Method, fit_method
-from lowrung.run.ship import fingerprint
+from lowrung.run.methods import Method, fit_method, recipe
+from lowrung.run.ship import fingerprint, versions
 
 Watch = Callable[[str, int, int], None]  # what is done next, how many cells are done, of how many
 
@@ -67,13 +67,17 @@ class Store:
         self.folder = out / "cells" if out else None
         rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
         meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
-        self.base = f"{__version__} {rows} {meant} {checksum} {plan.balanced}"
+        made_with = {
+            name: each for name, each in versions().items() if name in ("torch", "transformers", "scikit-learn")
+        }
+        self.base = f"{__version__} {made_with} {rows} {meant} {checksum} {plan.balanced} {PROBE}"
         groups = [each.group for each in plan.train]
         if any(groups):  # they decide on the folds
             self.base += f" {groups}"
 
     def path(self, *key: object) -> Path | None:
-        name = hashlib.sha256(f"{self.base} {key}".encode()).hexdigest()[:24]
+        recipes = [recipe(str(each)) for each in key[:1]]  # the method's name comes first
+        name = hashlib.sha256(f"{self.base} {recipes} {key}".encode()).hexdigest()[:24]
         return self.folder / f"{name}.json" if self.folder else None
 
     def get(self, *key: object) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from lowrung.core.answers import A, Choice, Spans
 from lowrung.core.errors import LowrungError, unknown
 from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
-from lowrung.run.adapt import Watch, adapt
+from lowrung.run.adapt import PROBE, Watch, adapt
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,7 @@ def fit_method(
     Args:
         backbone: a models.text.TextBackbone. prefixes: a models.tuning.Prefixes of it, to share states.
     """
-    from lowrung.models import baselines, tuning
-    from lowrung.models.training import Settings
+    from lowrung.models import baselines
 
     if method.learns and not examples:
         raise LowrungError(f"method {method.name} needs labels and got none; zero-shot is the one that does without")
@@ -92,15 +91,7 @@ def fit_method(
         return baselines.fit_majority(task, examples)
     if method.name == "ngrams":
         return baselines.fit_ngrams(task, examples, seed=seed)
-    ways: dict[str, tuple[tuning.How, Settings]] = {
-        ZERO_SHOT: (tuning.Frozen(), Settings()),
-        "probe": (tuning.Frozen(), Settings()),
-        "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
-        "top": (tuning.Top(2), Settings(lr=2e-4)),
-        "lora": (tuning.LoRA(), Settings(lr=5e-4)),
-        "full": (tuning.Full(), Settings(lr=1e-4)),
-    }
-    how, settings = ways[method.name]
+    how, settings = recipe(method.name)
     model = adapt(
         backbone,
         task,
@@ -115,3 +106,19 @@ def fit_method(
     )
     model.name = method.name
     return model
+
+
+def recipe(name: str) -> tuple[Any, Any]:
+    """(how much moves, the training's settings) of a method that adapts a network; (None, None) of the others."""
+    from lowrung.models import tuning
+    from lowrung.models.training import Settings
+
+    ways: dict[str, tuple[tuning.How, Settings]] = {
+        ZERO_SHOT: (tuning.Frozen(), Settings()),
+        "probe": (tuning.Frozen(), PROBE),
+        "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
+        "top": (tuning.Top(2), Settings(lr=2e-4)),
+        "lora": (tuning.LoRA(), Settings(lr=5e-4)),
+        "full": (tuning.Full(), Settings(lr=1e-4)),
+    }
+    return ways.get(name, (None, None))
