@@ -1,5 +1,6 @@
 """What the measuring programs share: results on disk, one thread, the names of machine and versions, tables."""
 
+import fcntl
 import json
 import os
 import platform
@@ -40,9 +41,15 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def add(path: Path, row: dict[str, Any]) -> None:
-    """Append `row` at once, so that a cut run goes on where it stopped."""
-    lines = ",\n".join("  " + json.dumps(each) for each in [*rows(path), row])
-    _write(path, json.dumps(head(), indent=1)[:-2] + f',\n "rows": [\n{lines}\n ]\n}}\n')
+    """Append `row` at once, so that a cut run goes on where it stopped; two programs may write to one file."""
+    path.parent.mkdir(exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        lines = ",\n".join("  " + json.dumps(each) for each in [*rows(path), row])
+        _write(path, json.dumps(head(), indent=1)[:-2] + f',\n "rows": [\n{lines}\n ]\n}}\n')
+    finally:
+        os.close(folder)  # which lets go of the lock
     print(json.dumps(row), flush=True)
 
 
