@@ -355,7 +355,7 @@ test_models_training.checkpointed(sys.argv[2], Path(sys.argv[3]), cut=7)
 def checkpointed(
     folder: str, checkpoint: Path | None, *, cut: int = 0, validated: int = 0
 ) -> tuple[Any, list[int], Any]:
-    """A training of 9 steps with dropout and 4 validations, one at the start: (progress, its steps, weights); killed after step `cut`."""
+    """9 steps with dropout and 4 validations, one at the start: (progress, its steps, weights); killed after `cut`."""
     import torch
 
     from lowrung.models import catalog
