@@ -66,12 +66,19 @@ class Comparison:
         gap = self.difference
         numbers = (
             f"{self.metric} {self.value_two:.3f} against {self.value_one:.3f}, better by {gap.value:+.3f} "
-            f"({gap.low:+.3f} to {gap.high:+.3f}), probability {self.probability_better:.3f} over {self.rows} rows"
+            f"({gap.low:+.3f} to {gap.high:+.3f}), probability {told(self.probability_better)} over {self.rows} rows"
         )
         if self.better:
             return f"{self.two} is better than {self.one}: {numbers}."
         more = f" About {self.rows_needed} more rows would tell." if self.rows_needed else ""
         return f"{self.two} is not shown to be better than {self.one}: {numbers}.{more}"
+
+
+def told(probability: float) -> str:
+    """A probability for people: three digits, and never a certainty."""
+    if 0.0005 <= probability <= 0.9995:
+        return f"{probability:.3f}"
+    return "> 0.999" if probability > 0.5 else "< 0.001"
 
 
 def compare(

@@ -17,7 +17,7 @@ from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import keys
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
-from lowrung.run.compare import Comparison, compare
+from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.evaluate import Report, Score, interval
 from lowrung.run.methods import ZERO_SHOT, Method, methods_for
 from lowrung.run.ship import fingerprint, now, ship, versions
@@ -221,7 +221,7 @@ def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
         return Gate(ZERO_SHOT, ZERO_SHOT, ZERO_SHOT, at, compared.probability_better, reason)
     numbers = (
         f"{compared.metric} {compared.value_two:.3f} against {compared.value_one:.3f} of the untouched model, "
-        f"probability {min(compared.probability_better, 0.999):.3f} of being better over {compared.rows} rows"
+        f"probability {told(compared.probability_better)} of being better over {compared.rows} rows"
     )
     if compared.better:
         reason = f"{winner.name} with {at} labels ships: {numbers}."
