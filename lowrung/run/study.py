@@ -224,7 +224,8 @@ def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
         f"probability {told(compared.probability_better)} of being better over {compared.rows} rows"
     )
     if compared.better:
-        reason = f"{winner.name} with {at} labels ships: {numbers}."
+        whole = "" if at == len(plan.train) else f", fitted to all {len(plan.train)} rows"
+        reason = f"{winner.name} with {at} labels ships{whole}: {numbers}."
         return Gate(winner.name, ZERO_SHOT, winner.name, at, compared.probability_better, reason)
     ahead = compared.difference.value > 0
     more = f" About {compared.rows_needed} more test rows would tell." if ahead and compared.rows_needed else ""
