@@ -33,7 +33,7 @@ def features(network: Adapted[Any], questions: Sequence[Question]) -> Tensor:
     return made
 
 
-def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int, weights: Tensor | None = None) -> None:
+def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int) -> None:
     """Fit `head` in place to features (N, D) of length one and N gold options.
 
     Softmax regression with a quadratic pull towards the label names (a maximum a posteriori estimate whose prior
@@ -42,18 +42,18 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int,
     """
     wanted = torch.tensor([head.options.index(option) for option in options])
     repeats = 3 if len(wanted) < REPEATED else 1
-    parts = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
+    held_out = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
     chosen = GRID[1]
-    if parts:
-        learning = torch.ones(len(parts), len(wanted))
-        for number, (_, test) in enumerate(parts):
-            learning[number, test] = 0
-        truth = torch.cat([wanted[test] for _, test in parts])
+    if held_out:
+        learning = torch.ones(len(held_out), len(wanted))
+        for number, places in enumerate(held_out):
+            learning[number, places] = 0
+        truth = torch.cat([wanted[places] for places in held_out])
         held: dict[tuple[float, float], Tensor] = {}
         for setting in GRID:
-            shift, bias = _solve(head.names, features, wanted, setting, learning, weights, iterations=25)
+            shift, bias = _solve(head.names, features, wanted, setting, learning, iterations=25)
             logits = _logits(head.names, features, setting[0], shift, bias)  # (folds, N, K)
-            held[setting] = torch.cat([logits[number, test] for number, (_, test) in enumerate(parts)])
+            held[setting] = torch.cat([logits[number, places] for number, places in enumerate(held_out)])
         # log-loss only breaks near ties: half a row's worth of accuracy at most
         quality = {
             setting: float((logits.argmax(1) == truth).sum()) - float(F.cross_entropy(logits, truth).clamp(max=10)) / 20
@@ -61,7 +61,7 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int,
         }
         chosen = max(GRID, key=lambda setting: quality[setting])
         head.temperature.fill_(temperature_of(held[chosen], truth))
-    shift, bias = _solve(head.names, features, wanted, chosen, torch.ones(1, len(wanted)), weights, iterations=60)
+    shift, bias = _solve(head.names, features, wanted, chosen, torch.ones(1, len(wanted)), iterations=60)
     with torch.no_grad():
         head.trust.fill_(chosen[0])
         head.shift.copy_(shift[0])
@@ -86,7 +86,6 @@ def _solve(
     wanted: Tensor,
     setting: tuple[float, float],
     learning: Tensor,
-    weights: Tensor | None,
     *,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
@@ -94,8 +93,7 @@ def _solve(
     trust, pull = setting
     shift = torch.zeros(len(learning), *names.shape, requires_grad=True)
     bias = torch.zeros(len(learning), len(names), requires_grad=True)
-    share = learning * (1.0 if weights is None else weights[wanted])
-    share = share / share.sum(1, keepdim=True)
+    share = learning / learning.sum(1, keepdim=True)
     optimizer = torch.optim.LBFGS([shift, bias], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -111,8 +109,8 @@ def _solve(
     return shift.detach(), bias.detach()
 
 
-def _folds(wanted: list[int], number: int, seed: str) -> list[tuple[Tensor, Tensor]]:
-    """Stratified (train, test) places; a class with one row is never held out, () where nothing can be."""
+def _folds(wanted: list[int], number: int, seed: str) -> list[Tensor]:
+    """Stratified places to hold out, fold by fold; a class with one row is never held out, [] where nothing can be."""
     members: dict[int, list[int]] = {}
     for at, label in enumerate(wanted):
         members.setdefault(label, []).append(at)
@@ -123,10 +121,5 @@ def _folds(wanted: list[int], number: int, seed: str) -> list[tuple[Tensor, Tens
         for at in places if len(places) > 1 else ():
             fold_of[at] = turn % number
             turn += 1
-    parts = []
-    for fold in range(number):
-        test = [at for at, each in fold_of.items() if each == fold]
-        train = [at for at in range(len(wanted)) if fold_of.get(at) != fold]
-        if test and train:
-            parts.append((torch.tensor(train), torch.tensor(test)))
-    return parts
+    parts = [[at for at, each in fold_of.items() if each == fold] for fold in range(number)]
+    return [torch.tensor(places) for places in parts if 0 < len(places) < len(wanted)]
