@@ -15,6 +15,7 @@ from lowrung.metrics.choice import accuracy, macro_f1
 from lowrung.metrics.spans import micro_f1
 from lowrung.run.compare import compare
 from lowrung.run.evaluate import report_of
+from lowrung.run.shares import shares
 from lowrung.tasks import task
 
 TOPIC, ENTITIES = task("topic"), task("entities")
@@ -210,3 +211,58 @@ def test_equals_rarely_ship_and_better_models_mostly_do():
     assert rate_of_shipping(pairs) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 150)
     pairs = [(topics(random.random(100) < 0.6), topics(random.random(100) < 0.8), None) for _ in range(50)]
     assert rate_of_shipping(pairs) > 0.8  # the sign test's own power is 0.91
+
+
+def sure(shares_of_right, name="toy"):
+    """A report of choices between a and b, a being right, from the probability given to a."""
+    examples = [Example(Question((f"text {at}",)), (Choice("a"),)) for at in range(len(shares_of_right))]
+    said = [
+        Prediction(Choice("a"), share, ((Choice("b"), 1 - share),))
+        if share >= 0.5
+        else Prediction(Choice("b"), 1 - share, ((Choice("a"), share),))
+        for share in map(float, shares_of_right)
+    ]
+    return replace(report_of(TOPIC, name, examples, said), shares=shares(examples, said))
+
+
+def test_a_closer_look_lets_rows_speak_that_both_got_right():
+    one, two = sure([0.6] * 20 + [0.4] * 3), sure([0.9] * 20 + [0.7] * 3)
+    assert not compare(one, two).better  # three rows differ
+    assert compare(one, two, closer=True).better
+    assert compare(two, one, closer=True).probability_better == compare(two, one).probability_better, (
+        "behind stays behind"
+    )
+    bare = replace(one, shares=())
+    assert compare(bare, two, closer=True).probability_better == compare(bare, two).probability_better
+
+
+def test_a_closer_look_lets_equal_models_through_in_at_most_5_percent():
+    random, shipped = np.random.default_rng(4), 0
+    for _ in range(300):
+        hard = random.normal(0.5, 1, 40)  # rows are alike for both
+        one, two = (sure(1 / (1 + np.exp(-hard - random.normal(0, 1.5, 40)))) for _ in range(2))
+        shipped += compare(one, two, closer=True, draws=400).better
+    assert shipped <= 300 * 0.05 + 2 * np.sqrt(300 * 0.05 * 0.95)
+
+
+def test_the_share_of_a_gold_is_known_only_where_all_options_are_told():
+    examples = [Example(Question(("x",)), (Choice("a"),)) for _ in range(2)]
+    told = [Prediction(Choice("b"), 0.7, ((Choice("a"), 0.2), (Choice("c"), 0.1))), Prediction(Choice("a"), 1.0)]
+    assert shares(examples, told) == pytest.approx((0.2, 1.0))
+    assert shares(examples, [told[0], Prediction(Choice("b"), 0.7)]) == ()
+    assert shares(examples, [told[0], Prediction(None, 0.0)]) == ()
+    assert shares([], []) == ()
+
+
+def test_tempering_finds_the_temperature_that_suits_the_golds():
+    random = np.random.default_rng(0)
+    true = random.random(400)
+    examples = [
+        Example(Question((f"{at}",)), (Choice("a" if r < t else "b"),))
+        for at, (r, t) in enumerate(zip(random.random(400), true, strict=True))
+    ]
+    flat = 1 / (1 + np.exp(-np.log(true / (1 - true)) / 4))  # four times too unsure
+    said = [Prediction(Choice("a"), float(p), ((Choice("b"), float(1 - p)),)) for p in flat]
+    known = [p if each.golds[0].option == "a" else 1 - p for p, each in zip(true, examples, strict=True)]
+    assert np.mean(np.abs(np.array(shares(examples, said, temper=True)) - known)) < 0.03
+    assert np.mean(np.abs(np.array(shares(examples, said)) - known)) > 0.1

@@ -18,7 +18,7 @@ from lowrung.models import catalog, fast
 from lowrung.models.batch import Batch
 from lowrung.models.heads import Head, Rank, Tag
 from lowrung.models.text import TextBackbone
-from lowrung.models.tuning import Frozen, How, Prefixes, bucketed, describe, described, frozen_depth, loosened, moved
+from lowrung.models.tuning import Frozen, How, Prefixes, describe, described, frozen_depth, loosened, moved
 
 WEIGHTS = "model.safetensors"
 
@@ -72,10 +72,8 @@ class Adapted(Generic[A]):
         self.head.eval()
         self.backbone.body.eval()
         for head, places in self._heads(questions):
-            asked = [questions[place] for place in places]
-            for chosen in bucketed(asked, budget=fast.BUDGET):
+            for chosen, batch in self.backbone.batches([questions[place] for place in places], budget=fast.BUDGET):
                 with torch.inference_mode():
-                    batch = self.backbone.encode([asked[at] for at in chosen])
                     found: list[Any] = head.decode(batch, self.hidden(batch))
                 for at, prediction in zip(chosen, found, strict=True):
                     made[places[at]] = prediction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from lowrung.core.words import words
 from lowrung.models.batch import Batch, pad
 
 Pieces = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters start..end of each
+Coded = tuple[Pieces, list[int]]  # of one question: its first text, and the ids of the others
+CHUNK = 4096  # questions whose pieces are held at once
 NOWHERE = (0, 0)  # the offsets of a piece that stands for no character of the first text
 
 
@@ -77,6 +79,25 @@ class Tokenizer:
         Raises:
             ModelError: a question has no text.
         """
+        return self._batch(questions, self._coded(questions))
+
+    def batches(
+        self, questions: Sequence[Question], *, budget: int = 4096, most: int = 64
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Batches of questions of like length, each with the places of its questions: hardly any padding.
+
+        Args:
+            budget: about how many pieces a batch has, padding included. most: how many questions at most.
+        """
+        for begin in range(0, len(questions), CHUNK):
+            part = questions[begin : begin + CHUNK]
+            coded = self._coded(part)
+            lengths = [len(ids) + len(second) + self.frame.single for (ids, _), second in coded]
+            for chosen in bucketed(lengths, budget=budget, most=most):
+                batch = self._batch([part[at] for at in chosen], [coded[at] for at in chosen])
+                yield [begin + at for at in chosen], batch
+
+    def _coded(self, questions: Sequence[Question]) -> list[Coded]:
         texts: list[tuple[str, str]] = []
         for question in questions:
             given = question.texts
@@ -85,12 +106,14 @@ class Tokenizer:
             texts.append((given[0], "\n".join(given[1:])))
         firsts = self.pieces([first for first, _ in texts])
         seconds = iter(self.pieces([second for _, second in texts if second]))
+        return [(first, next(seconds)[0] if second else []) for (_, second), first in zip(texts, firsts, strict=True)]
+
+    def _batch(self, questions: Sequence[Question], coded: Sequence[Coded]) -> Batch:
         windows: list[tuple[list[int], list[int]]] = []
         owners: list[int] = []
         places: list[list[tuple[int, int]]] = []  # of each question: (window, position) of every stitched piece
         spots: list[list[tuple[int, int]]] = []  # of each question: offsets of every stitched piece
-        for number, ((_, second_text), first) in enumerate(zip(texts, firsts, strict=True)):
-            second = next(seconds)[0] if second_text else []
+        for number, (first, second) in enumerate(coded):
             place: list[tuple[int, int]] = []
             spot: list[tuple[int, int]] = []
             for pieces, types, keep, offsets in self._windows(first, second):
@@ -144,6 +167,18 @@ class Tokenizer:
                 kept = kept + [NOWHERE] * len(frame.after)
             made.append((framed, [frame.kinds[0] if frame.kinds else 0] * len(framed), keep, kept))
         return made
+
+
+def bucketed(lengths: Sequence[int], *, budget: int, most: int) -> Iterator[list[int]]:
+    """Places of like lengths, at most `most` together and about `budget` in all with padding, the short ones first."""
+    chosen: list[int] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if chosen and (len(chosen) >= most or lengths[at] * (len(chosen) + 1) > budget):
+            yield chosen
+            chosen = []
+        chosen.append(at)
+    if chosen:
+        yield chosen
 
 
 def _tight(text: str, start: int, end: int) -> tuple[int, int]:

@@ -16,7 +16,6 @@ from lowrung.models import catalog, fast
 from lowrung.models.batch import Batch
 from lowrung.models.pieces import Tokenizer
 from lowrung.models.text import in_slices
-from lowrung.models.tuning import bucketed
 
 
 class Plain(Generic[A]):
@@ -48,8 +47,7 @@ class Plain(Generic[A]):
 
     def answer(self, questions: Sequence[Question]) -> list[Prediction[A]]:
         made: list[Any] = [None] * len(questions)
-        for chosen in bucketed(questions, budget=fast.BUDGET):
-            batch = self.tokenizer.batch([questions[at] for at in chosen])
+        for chosen, batch in self.tokenizer.batches(questions, budget=fast.BUDGET):
             with torch.inference_mode():
                 shares = self._run(batch).softmax(-1)
             for at, prediction in zip(chosen, self._decode(batch, shares), strict=True):

@@ -13,7 +13,6 @@ from torch import Tensor
 from lowrung.core.parts import Question
 from lowrung.models.heads import SCALE, Rank
 from lowrung.models.network import Adapted
-from lowrung.models.tuning import bucketed
 
 # (trust in the names, pull towards them): the first wins a tie, so that few labels stay near the names
 GRID = ((1.0, 1.0), (1.0, 0.1), (1.0, 0.01), (1.0, 0.001), (0.0, 0.1), (0.0, 0.01))
@@ -27,8 +26,7 @@ def features(network: Adapted[Any], questions: Sequence[Question]) -> Tensor:
     head = network.head
     assert isinstance(head, Rank)
     made = torch.zeros(len(questions), network.backbone.width)
-    for chosen in bucketed(questions):
-        batch = network.backbone.encode([questions[at] for at in chosen])
+    for chosen, batch in network.backbone.batches(questions):
         made[chosen] = head.features(batch, network.hidden(batch))
     return made
 

@@ -63,6 +63,10 @@ class TextBackbone:
     def encode(self, questions: Sequence[Question]) -> Batch:
         return self.tokenizer.batch(questions)
 
+    def batches(self, questions: Sequence[Question], *, budget: int = 4096) -> Iterator[tuple[list[int], Batch]]:
+        """`encode` in batches of like length, each with the places of its questions; `budget` pieces a batch."""
+        return self.tokenizer.batches(questions, budget=budget)
+
     def upto(self, depth: int) -> TextBackbone:
         """A copy of this backbone that ends after `depth` layers; nothing is shared, so it may be trained."""
         body = copy.deepcopy(self.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,8 +137,8 @@ class Prefixes:
     def fill(self, questions: Sequence[Question], depths: tuple[int, ...]) -> None:
         """Compute what is missing of `questions` now, in batches of like length."""
         new = [each for each in questions if (depths, each.texts) not in self._kept]
-        for chosen in bucketed(new):
-            self.states(self.backbone.encode([new[at] for at in chosen]), depths)
+        for _, batch in self.backbone.batches(new):
+            self.states(batch, depths)
 
     def _keep(self, depths: tuple[int, ...], question: Question, windows: list[Tensor]) -> None:
         size = sum(each.numel() * each.element_size() for each in windows)
@@ -153,19 +153,3 @@ def _by_question(batch: Batch, states: Tensor) -> Iterator[tuple[int, list[Tenso
         length = int(batch.attended[number].sum())
         windows.setdefault(owner, []).append(states[number, :length].clone())
     yield from windows.items()
-
-
-def bucketed(questions: Sequence[Question], *, budget: int = 4096, most: int = 64) -> Iterable[list[int]]:
-    """Places of questions of like length, at most `most` together and about `budget` pieces with padding.
-
-    Letters stand in for pieces here: a piece has about four of them, or one where a script has no blanks.
-    """
-    lengths = [sum(len(text.encode()) for text in question.texts) // 4 + 3 for question in questions]
-    chosen: list[int] = []
-    for at in sorted(range(len(questions)), key=lambda at: lengths[at]):
-        if chosen and (len(chosen) >= most or lengths[at] * (len(chosen) + 1) > budget):
-            yield chosen
-            chosen = []
-        chosen.append(at)
-    if chosen:
-        yield chosen

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -20,6 +20,7 @@ from lowrung.data.splits import draw, folds
 from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.evaluate import Report, report_of
 from lowrung.run.methods import Method, fit_method, recipe
+from lowrung.run.shares import shares
 from lowrung.run.ship import fingerprint, versions
 
 Watch = Callable[[str, int, int], None]  # what is done next, how many cells are done, of how many
@@ -70,7 +71,7 @@ class Store:
         made_with = {
             name: each for name, each in versions().items() if name in ("torch", "transformers", "scikit-learn")
         }
-        self.base = f"{__version__} {made_with} {rows} {meant} {checksum} {plan.balanced} {PROBE}"
+        self.base = f"{__version__} 2 {made_with} {rows} {meant} {checksum} {plan.balanced} {PROBE}"
         groups = [each.group for each in plan.train]
         if any(groups):  # they decide on the folds
             self.base += f" {groups}"
@@ -136,6 +137,7 @@ class Bench(Generic[A]):
         """One repeat of cross-validation: every row answered by a model that did not see it."""
         plan = self.plan
         said: list[Prediction[A] | None] = [None] * len(plan.train)
+        given: list[float | None] = [None] * len(plan.train)
         fit_seconds = answer_seconds = 0.0
         for fold, (learn, held) in enumerate(folds(plan.train, k=parts, seed=seed)[0]):
             pool = [plan.train[at] for at in learn]
@@ -145,8 +147,12 @@ class Bench(Generic[A]):
             fit_seconds, answer_seconds = fit_seconds + seconds, answer_seconds + report.seconds
             for at, prediction in zip(held, report.predictions, strict=True):
                 said[at] = prediction
+            for at, share in zip(held, report.shares, strict=False):
+                given[at] = share
         whole: Any = said
-        return report_of(plan.task, method.name, plan.train, whole, answer_seconds), fit_seconds
+        found = tuple(share for share in given if share is not None)
+        report = report_of(plan.task, method.name, plan.train, whole, answer_seconds)
+        return replace(report, shares=found if len(found) == len(given) else ()), fit_seconds
 
     def _answered(
         self, method: Method, learn: Sequence[Example[A]], asked: Sequence[Example[A]], key: tuple[int, ...]
@@ -157,10 +163,12 @@ class Bench(Generic[A]):
             begun = time.perf_counter()
             said = model.answer([each.question for each in asked])
             seconds = time.perf_counter() - begun
-            kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said]}
+            found = shares(asked, said, temper=not method.learns)
+            kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said], "shares": found}
             self.store.put(kept, method.name, *key)
         predictions: list[Any] = [from_json(each, self.plan.task.answer) for each in kept["said"]]
-        return report_of(self.plan.task, method.name, asked, predictions, kept["answer"]), kept["fit"]
+        report = report_of(self.plan.task, method.name, asked, predictions, kept["answer"])
+        return replace(report, shares=tuple(kept["shares"])), kept["fit"]
 
     def fitted(
         self, method: Method, learn: Sequence[Example[A]], *, seed: int, key: tuple[int, ...]

@@ -36,6 +36,7 @@ class Report(Generic[A]):
         examples: (N,), each with at least one gold.
         predictions: (N,), in the same order.
         seconds: how long answering took.
+        shares: (N,) the probability given to the right answers, or () where that is not known; see run.shares.
     """
 
     task: Task[A]
@@ -43,6 +44,7 @@ class Report(Generic[A]):
     examples: tuple[Example[A], ...]
     predictions: tuple[Prediction[A], ...]
     seconds: float = 0.0
+    shares: tuple[float, ...] = ()
     _counted: dict[Callable[..., Counts], list[Counts]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -142,7 +144,7 @@ def interval(
     same_examples(reports)
     unit = units(reports[0].examples)
     number = int(unit.max()) + 1
-    events, tables = tabulate(reports, metric, unit)
+    events, tables = tabulate([each.counts(metric) for each in reports], unit)
     random = np.random.default_rng(seed)
     drawn = []
     for weights in resampled(number, draws, random):
@@ -177,18 +179,16 @@ def units(examples: Sequence[Example[A]]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(each.group or at, len(numbers)) for at, each in enumerate(examples)])
 
 
-def tabulate(
-    reports: Sequence[Report[A]], metric: Metric[A], unit: NDArray[np.int64]
-) -> tuple[tuple[Hashable, ...], list[Any]]:
+def tabulate(counted: Sequence[Sequence[Counts]], unit: NDArray[np.int64]) -> tuple[tuple[Hashable, ...], list[Any]]:
     """The events of all reports (E,), and for each report how often each happened in each unit, sparse (E, U)."""
     from scipy.sparse import csr_array
 
     columns: dict[Hashable, int] = {}
     found = []
-    for report in reports:
+    for report in counted:
         triples = [
             (number, columns.setdefault(event, len(columns)), at)
-            for at, counts in zip(unit, report.counts(metric), strict=True)
+            for at, counts in zip(unit, report, strict=True)
             for event, number in counts.items()
         ]
         found.append(np.array(triples, dtype=float).reshape(-1, 3))

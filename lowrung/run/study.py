@@ -140,7 +140,7 @@ def study(
     cells, reports = bench.run()
     original = reports[ZERO_SHOT, 0]
     winner, at = _winner(plan, bench, reports)
-    compared = compare(original, reports[winner.name, at], confidence=confidence)
+    compared = compare(original, reports[winner.name, at], confidence=confidence, closer=True)
     gate = _gate(plan, winner, at, compared)
     chosen = plan.method(gate.shipped)
     shipped = bench.final(chosen)
