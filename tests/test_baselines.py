@@ -37,7 +37,7 @@ def rows(name, part):
 def value(metric, model, examples):
     said = model.answer([each.question for each in examples])
     pairs = zip(examples, said, strict=True)
-    return metric.finish(total(metric.count(each.golds, prediction.answer) for each, prediction in pairs))
+    return metric.finish(total(metric.count(each, prediction.answer) for each, prediction in pairs))
 
 
 COLOURS = topics(

@@ -65,7 +65,7 @@ def test_a_right_answer_outscores_none(task, example):
     """By the metric that decides; the others may be undefined for a single row, as MCC is, but never say worse."""
     for metric in task.metrics:
         sign = 1 if metric.higher_is_better else -1
-        right, none = (sign * metric.finish(metric.count(example.golds, said)) for said in (example.golds[0], None))
+        right, none = (sign * metric.finish(metric.count(example, said)) for said in (example.golds[0], None))
         assert right > none or (right == none and metric is not task.metrics[0]), metric.name
 
 

@@ -85,9 +85,9 @@ def test_a_report_becomes_json_with_an_interval_for_every_metric():
 def test_metrics_that_count_alike_count_once():
     calls = []
 
-    def count(golds, answer):
+    def count(example, answer):
         calls.append(answer)
-        return accuracy.count(golds, answer)
+        return accuracy.count(example, answer)
 
     report = topics("rrw")
     for metric in (replace(accuracy, count=count), replace(macro_f1, count=count)):

@@ -9,6 +9,8 @@ from seqeval.metrics import classification_report
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from lowrung.core.answers import Choice, Span, Spans
+from lowrung.core.parts import Question
+from lowrung.core.task import Example
 from lowrung.metrics.choice import CHOICE, accuracy, macro_f1, mcc
 from lowrung.metrics.counting import per_label, total
 from lowrung.metrics.spans import SPANS, micro_f1, precision, recall
@@ -19,6 +21,10 @@ tag_pairs = st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), mi
 labels = st.sampled_from("abcd")
 
 
+def of(*golds):
+    return Example(Question(("",)), golds)
+
+
 def spans(tags):
     return golds({"tokens": ["word"] * len(tags), "tags": list(tags)})
 
@@ -27,7 +33,7 @@ def spans(tags):
 def test_spans_are_counted_as_seqeval_counts_them(sentences):
     true = [[gold for gold, _ in sentence] for sentence in sentences]
     said = [[answer for _, answer in sentence] for sentence in sentences]
-    counts = total(micro_f1.count(spans(gold), spans(answer)[0]) for gold, answer in zip(true, said, strict=True))
+    counts = total(micro_f1.count(of(*spans(gold)), spans(answer)[0]) for gold, answer in zip(true, said, strict=True))
     expected = precision_recall_fscore_support(true, said, average="micro", zero_division=0)[:3]
     assert [metric.finish(counts) for metric in (precision, recall, micro_f1)] == pytest.approx(expected)
     if counts:
@@ -41,7 +47,7 @@ def test_spans_are_counted_as_seqeval_counts_them(sentences):
 @given(st.lists(st.tuples(labels, labels), min_size=1, max_size=40))
 def test_choices_are_counted_as_scikit_learn_counts_them(pairs):
     true, said = [gold for gold, _ in pairs], [answer for _, answer in pairs]
-    counts = total(accuracy.count((Choice(gold),), Choice(answer)) for gold, answer in pairs)
+    counts = total(accuracy.count(of(Choice(gold)), Choice(answer)) for gold, answer in pairs)
     assert accuracy.finish(counts) == pytest.approx(known.accuracy_score(true, said))
     assert macro_f1.finish(counts) == pytest.approx(known.f1_score(true, said, average="macro", zero_division=0))
     if len(set(true) | set(said)) > 1:  # with a single label scikit-learn warns, and both say 0
@@ -68,27 +74,27 @@ def test_finish_works_elementwise(metric):
 @pytest.mark.parametrize("metric", CHOICE, ids=lambda metric: metric.name)
 def test_no_answer_to_a_choice_is_wrong(metric):
     rows = [("a", "a"), ("b", "b"), ("a", None)]
-    silent = total(metric.count((Choice(gold),), Choice(said) if said else None) for gold, said in rows)
-    right = total(metric.count((Choice(gold),), Choice(gold)) for gold, _ in rows)
+    silent = total(metric.count(of(Choice(gold)), Choice(said) if said else None) for gold, said in rows)
+    right = total(metric.count(of(Choice(gold)), Choice(gold)) for gold, _ in rows)
     assert metric.finish(silent) < metric.finish(right)
-    assert metric.finish(metric.count((Choice("a"),), None)) == 0.0
+    assert metric.finish(metric.count(of(Choice("a")), None)) == 0.0
 
 
 def test_no_answer_misses_every_span_and_invents_none():
     gold = (Spans((Span(0, 3, "PER"), Span(4, 7, "LOC"))),)
-    assert micro_f1.count(gold, None) == {("fn", "PER"): 1.0, ("fn", "LOC"): 1.0}
+    assert micro_f1.count(of(*gold), None) == {("fn", "PER"): 1.0, ("fn", "LOC"): 1.0}
 
 
 def test_a_span_needs_start_end_and_label():
     gold = (Spans((Span(0, 3, "PER"),)),)
     for wrong in (Span(0, 4, "PER"), Span(1, 3, "PER"), Span(0, 3, "LOC")):
-        assert micro_f1.finish(micro_f1.count(gold, Spans((wrong,)))) == 0.0
+        assert micro_f1.finish(micro_f1.count(of(*gold), Spans((wrong,)))) == 0.0
 
 
 def test_any_of_several_golds_is_right():
-    assert accuracy.finish(accuracy.count((Choice("a"), Choice("b")), Choice("b"))) == 1.0
+    assert accuracy.finish(accuracy.count(of(Choice("a"), Choice("b")), Choice("b"))) == 1.0
     golds_ = (Spans((Span(0, 3, "PER"),)), Spans((Span(0, 5, "PER"),)))
-    assert micro_f1.finish(micro_f1.count(golds_, Spans((Span(0, 5, "PER"),)))) == 1.0
+    assert micro_f1.finish(micro_f1.count(of(*golds_), Spans((Span(0, 5, "PER"),)))) == 1.0
 
 
 def test_scores_of_nothing_are_zero():

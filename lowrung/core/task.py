@@ -18,12 +18,18 @@ Counts: TypeAlias = Mapping[Any, Any]  # event → how often; a float, or an arr
 
 @dataclass(frozen=True, slots=True)
 class Example(Generic[A]):
-    """A question with its right answers. `golds` is () where the row carries none."""
+    """A question with its right answers. `golds` is () where the row carries none.
+
+    Args:
+        group: speaker or document: never on both sides of a split.
+        facets: what metrics may tell apart and no model may see, as (column, value) pairs: a pronoun's gender.
+    """
 
     question: Question
     golds: tuple[A, ...] = ()
     id: str = ""
-    group: str = ""  # speaker or document: never on both sides of a split
+    group: str = ""
+    facets: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,12 @@ class Metric(Generic[A]):
 
     Args:
         name: the field's name for it.
-        count: events of one example, from its golds and the answer (None: no answer).
+        count: events of one example and the answer to it (None: no answer).
         finish: summed events → score; must work elementwise when the events are arrays.
     """
 
     name: str
-    count: Callable[[tuple[A, ...], A | None], Counts]
+    count: Callable[[Example[A], A | None], Counts]
     finish: Callable[[Counts], Any]
     higher_is_better: bool = True
 
@@ -57,6 +63,7 @@ class Task(Generic[A]):
         about: one line for `lowrung tasks`.
         options: the labels in play; `with_options` or `fitted_to` sets them.
         meanings: label → what it means in words, for labels whose name says little.
+        facets: columns that metrics may tell apart and no model may see.
         practice: raw text → rows without labels, where the task can be rehearsed.
     """
 
@@ -70,6 +77,7 @@ class Task(Generic[A]):
     about: str = ""
     options: tuple[str, ...] = ()
     meanings: Mapping[str, str] = field(default_factory=dict)
+    facets: tuple[str, ...] = ()
     practice: Callable[[Iterable[str], Random], Iterator[Row]] | None = None
 
     def question(self, row: Row) -> Question:
@@ -87,8 +95,9 @@ class Task(Generic[A]):
         for label in (label for gold in golds for label in labels_of(gold)):
             if allowed and label not in allowed:
                 raise DataError(unknown("label", label, question.options))
-        known = [str(row[name]) if row.get(name) is not None else "" for name in ("id", "group")]
-        return Example(question, golds, *known)
+        name, group = (str(row[key]) if row.get(key) is not None else "" for key in ("id", "group"))
+        facets = tuple((key, str(row[key])) for key in self.facets if row.get(key) is not None)
+        return Example(question, golds, name, group, facets)
 
     def with_options(self, options: Iterable[str], meanings: Mapping[str, str] | None = None) -> Task[A]:
         """The same task with these labels (and what they mean)."""

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 
 from lowrung.core.answers import Choice
-from lowrung.core.task import Counts, Metric
+from lowrung.core.task import Counts, Example, Metric
 from lowrung.metrics.counting import f1, ratio
 
 NO_ANSWER = ""  # stands in the confusion where a model has no answer: wrong for every gold
 
 
-def count(golds: tuple[Choice, ...], answer: Choice | None) -> Counts:
+def count(example: Example[Choice], answer: Choice | None) -> Counts:
     """One ("confusion", gold, said) event, with the tp/fp/fn events it implies; any of several golds is right."""
+    golds = example.golds
     if not golds:
         return {}
     said = answer.option if answer else NO_ANSWER

@@ -153,7 +153,7 @@ def compare(
 
 
 SHARE = 2.0  # the weight of a probability beside right and wrong
-WORTH: Metric[Any] = Metric("worth", lambda golds, answer: {}, lambda counts: counts["worth"] / counts["rows"])
+WORTH: Metric[Any] = Metric("worth", lambda example, answer: {}, lambda counts: counts["worth"] / counts["rows"])
 
 
 @dataclass(frozen=True)

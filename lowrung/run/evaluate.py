@@ -53,7 +53,7 @@ class Report(Generic[A]):
         """The events of each example (N,); metrics that count alike share one pass over the examples."""
         if metric.count not in self._counted:
             rows = zip(self.examples, self.predictions, strict=True)
-            self._counted[metric.count] = [metric.count(each.golds, said.answer) for each, said in rows]
+            self._counted[metric.count] = [metric.count(each, said.answer) for each, said in rows]
         return self._counted[metric.count]
 
     def value(self, metric: Metric[A]) -> float:
@@ -64,8 +64,7 @@ class Report(Generic[A]):
         count = self.task.metrics[0].count
         found = zip(self.examples, self.predictions, self.counts(self.task.metrics[0]), strict=True)
         return tuple(
-            said.answer is not None
-            and any(said.answer == gold or got == count(each.golds, gold) for gold in each.golds)
+            said.answer is not None and any(said.answer == gold or got == count(each, gold) for gold in each.golds)
             for each, said, got in found
         )
 
