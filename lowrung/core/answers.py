@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from lowrung.core.edits import Mend
     from lowrung.core.parts import Question
 
 
@@ -73,11 +74,13 @@ class Prediction(Generic[A_co]):
         answer: the answer; None where the model has none (counted, never guessed).
         confidence: in [0, 1].
         others: the next best answers with their confidence, best first.
+        mends: of a Text that mends the question's text: the edits that make it, each with a confidence of its own.
     """
 
     answer: A_co | None
     confidence: float
     others: tuple[tuple[A_co, float], ...] = ()
+    mends: tuple[Mend, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.confidence <= 1.0:

@@ -20,7 +20,8 @@ class Batch:
     """What a backbone reads, and where its states lie in the text; checked once, here.
 
     Shape:
-        ids, attended, kinds: (W, T) · mask: (B, T') · offsets: (B, T', 2) · stitch: (B, T') or None
+        ids, attended, kinds: (W, T) · mask: (B, T') · offsets: (B, T', 2) · stitch: (B, T') or None ·
+        letters: (W, T, D + 1) or None
 
     Args:
         ids: pieces of each window, special ones included.
@@ -32,6 +33,8 @@ class Batch:
         stitch: for each position its place in the flattened windows (W * T), or None where W == B and nothing was cut.
         owners: (W,) the question of each window.
         questions: B questions.
+        spelt: of each window the word that each piece belongs to, "" at special ones; None where nobody asks.
+        letters: what the letters of those words say, or None; see models.characters.
     """
 
     ids: Tensor
@@ -42,6 +45,8 @@ class Batch:
     stitch: Tensor | None
     owners: tuple[int, ...]
     questions: tuple[Question, ...]
+    spelt: tuple[tuple[str, ...], ...] | None = None
+    letters: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.ids.shape != self.attended.shape or self.ids.shape[0] != len(self.owners):

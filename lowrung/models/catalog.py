@@ -11,13 +11,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
 from lowrung.core.errors import ModelError, unknown
+from lowrung.models.characters import Letters, LettersBody
 from lowrung.models.pieces import Tokenizer
 from lowrung.models.text import Source, TextBackbone
 
 DEFAULT = "minilm"
 # model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+LETTERS = "letters.json"  # in the folder of a body that reads letters
 LONGEST = 512  # pieces at once where the body states no limit of its own
 
 
@@ -37,6 +43,8 @@ def backbone(name: str = DEFAULT) -> TextBackbone:
         folder = _minilm()
         return _loaded(str(folder), Source(name, MINILM_SHA256), tagging_layer=3)
     path = Path(name)
+    if (path / LETTERS).is_file():
+        return load_letters(path, Source(str(path.resolve()), weights_checksum(path)))
     if path.is_dir():
         return _loaded(str(path), Source(str(path.resolve()), weights_checksum(path)))
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
@@ -58,6 +66,58 @@ def weights_checksum(folder: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def spelling_tokenizer(pieces: Tokenizer) -> Tokenizer:
+    """The same, which also says the word that each piece belongs to."""
+    return Tokenizer(pieces.inner, longest=pieces.longest, spell=True)
+
+
+def save_letters(made: TextBackbone, folder: Path, *, base: str, facts: dict[str, Any]) -> None:
+    """Write a backbone whose body is a LettersBody: what differs from `base`, in bfloat16, and `facts` beside it."""
+    own, body = backbone(base), made.body
+    if not isinstance(body, LettersBody):
+        raise ModelError(f"{made.source.name} is no body that reads letters")
+    known = {f"bert.{name}": each for name, each in own.body.state_dict().items()}
+    changed = {
+        name: each.detach().to(torch.bfloat16).contiguous()
+        for name, each in body.state_dict().items()
+        if name not in known or not torch.equal(each, known[name])
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(changed, folder / "model.safetensors")
+    about = {
+        "base": base,
+        "base_checksum": own.source.checksum,
+        "size": body.letters.letter.embedding_dim,
+        "channels": body.letters.first.out_channels,
+        "tagging_layer": made.tagging_layer,
+    }
+    (folder / LETTERS).write_text(json.dumps(about | facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def load_letters(folder: Path, source: Source) -> TextBackbone:
+    """What `save_letters` wrote.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the base has other weights than it was made on.
+    """
+    try:
+        facts = json.loads((folder / LETTERS).read_text("utf-8"))
+        own = backbone(facts["base"])
+        if own.source.checksum != facts["base_checksum"]:
+            raise ModelError(f"{folder}: was made on other weights of {facts['base']} than the ones found here")
+        letters = Letters(own.width, size=facts["size"], channels=facts["channels"])
+        body = LettersBody(own.upto(own.depth).body, letters)
+        state = {name: each.float() for name, each in load_file(folder / "model.safetensors").items()}
+        _, unknown_names = body.load_state_dict(state, strict=False)
+        if unknown_names or not all(f"letters.{name}" in state for name in letters.state_dict()):
+            raise ModelError(f"{folder}: not the weights of a body that reads letters")
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
+        raise ModelError(f"{folder}: not a whole letters backbone ({type(problem).__name__}: {problem})") from problem
+    body.requires_grad_(False)
+    pieces = spelling_tokenizer(own.tokenizer)
+    return TextBackbone(pieces, body, source=source, pooling=own.pooling, tagging_layer=facts["tagging_layer"])
 
 
 def _minilm() -> Path:

@@ -27,12 +27,13 @@ def available() -> bool:
 
 
 class Graph:
-    """A module (ids, attended, kinds) -> states, compiled once.
+    """A module (ids, attended, kinds, letters) -> states, compiled once.
 
     Args:
-        states: called with `input_ids`, `attention_mask` and, where `kinds`, `token_type_ids`.
+        states: called with `input_ids`, `attention_mask` and, where they are wanted, `token_type_ids` and `letters`.
         body: the module whose weights it uses.
         kinds: whether it wants token types.
+        letters: the columns of what the letters say, D + 1, or 0 for a body that does not read them.
         precision: "exact" keeps float32; "fast" multiplies matrices in 8 bits, weights scaled per channel
             (dynamic quantization of the activations).
 
@@ -41,7 +42,13 @@ class Graph:
     """
 
     def __init__(
-        self, states: Callable[..., Tensor], body: nn.Module, *, kinds: bool, precision: str = "exact"
+        self,
+        states: Callable[..., Tensor],
+        body: nn.Module,
+        *,
+        kinds: bool,
+        letters: int = 0,
+        precision: str = "exact",
     ) -> None:
         if precision not in PRECISIONS:
             raise ModelError(unknown("precision", precision, PRECISIONS))
@@ -49,14 +56,14 @@ class Graph:
             raise ModelError("answering by onnxruntime is an extra: pip install 'lowrung[fast]'")
         import onnxruntime
 
-        self.kinds = kinds
+        self.kinds, self.letters = kinds, letters
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.log_severity_level = 3
         with tempfile.TemporaryDirectory(prefix="lowrung-") as place:
             file = Path(place) / "body.onnx"
             # the export puts a module that is not in eval mode back to train mode, and the body below with it
-            _export(_Positional(states, body, kinds).eval(), kinds, file)
+            _export(_Positional(states, body, kinds).eval(), kinds, letters, file)
             if precision == "fast":
                 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -76,6 +83,8 @@ class Graph:
         given = {"ids": batch.ids.numpy(), "attended": batch.attended.long().numpy()}
         if self.kinds and batch.kinds is not None:
             given["kinds"] = batch.kinds.numpy()
+        if batch.letters is not None:
+            given["letters"] = batch.letters.numpy()
         starts = range(0, len(batch.ids), SLICE)
         found = [
             self._session.run(None, {name: each[at : at + SLICE] for name, each in given.items()})[0] for at in starts
@@ -89,18 +98,19 @@ class _Positional(nn.Module):
         self.states, self.kinds = states, kinds
         self.body = body  # so that the graph holds weights, which can be quantized, and not constants
 
-    def forward(self, ids: Tensor, attended: Tensor, kinds: Tensor | None = None) -> Tensor:
-        extra = {"token_type_ids": kinds} if self.kinds else {}
-        return self.states(input_ids=ids, attention_mask=attended, **extra)
+    def forward(self, ids: Tensor, attended: Tensor, *more: Tensor) -> Tensor:
+        names = ["token_type_ids"] if self.kinds else []
+        return self.states(input_ids=ids, attention_mask=attended, **dict(zip([*names, "letters"], more, strict=False)))
 
 
-def _export(module: nn.Module, kinds: bool, file: Path) -> None:
-    names = ["ids", "attended", *(["kinds"] if kinds else [])]
+def _export(module: nn.Module, kinds: bool, letters: int, file: Path) -> None:
+    names = ["ids", "attended", *(["kinds"] if kinds else []), *(["letters"] if letters else [])]
     # two rows of unlike length, so that no shape is taken for a constant and padding is traced
     ids = torch.full((2, 7), 5)
     attended = torch.ones_like(ids)
     attended[1, 4:] = 0
     given: tuple[Any, ...] = (ids, attended, *((torch.zeros_like(ids),) if kinds else ()))
+    given += (torch.zeros(2, 7, letters),) if letters else ()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's, about Python values that are the same for every text
         try:

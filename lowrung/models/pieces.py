@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from lowrung.core.words import words
 from lowrung.models.batch import Batch, pad
 
 Pieces = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters start..end of each
-Coded = tuple[Pieces, list[int]]  # of one question: its first text, and the ids of the others
+Coded = tuple[Pieces, Pieces]  # of one question: its first text, and the others as one
 CHUNK = 4096  # questions whose pieces are held at once
 NOWHERE = (0, 0)  # the offsets of a piece that stands for no character of the first text
 
@@ -43,10 +44,11 @@ class Tokenizer:
     Args:
         inner: any transformers tokenizer; a slow one is asked word by word, which keeps its offsets right.
         longest: the most pieces, special ones included, that the body can read at once.
+        spell: whether batches say which word each piece belongs to.
     """
 
-    def __init__(self, inner: Any, *, longest: int) -> None:
-        self.inner, self.longest = inner, longest
+    def __init__(self, inner: Any, *, longest: int, spell: bool = False) -> None:
+        self.inner, self.longest, self.spell = inner, longest, spell
         self.frame = _frame(inner)
         if self.longest < self.frame.pair + 4:
             raise ModelError(f"a body that reads {self.longest} pieces at once is too short for any text")
@@ -92,7 +94,7 @@ class Tokenizer:
         for begin in range(0, len(questions), CHUNK):
             part = questions[begin : begin + CHUNK]
             coded = self._coded(part)
-            lengths = [len(ids) + len(second) + self.frame.single for (ids, _), second in coded]
+            lengths = [len(ids) + len(others) + self.frame.single for (ids, _), (others, _) in coded]
             for chosen in bucketed(lengths, budget=budget, most=most):
                 batch = self._batch([part[at] for at in chosen], [coded[at] for at in chosen])
                 yield [begin + at for at in chosen], batch
@@ -106,14 +108,16 @@ class Tokenizer:
             texts.append((given[0], "\n".join(given[1:])))
         firsts = self.pieces([first for first, _ in texts])
         seconds = iter(self.pieces([second for _, second in texts if second]))
-        return [(first, next(seconds)[0] if second else []) for (_, second), first in zip(texts, firsts, strict=True)]
+        nothing: Pieces = ([], [])
+        return [(first, next(seconds) if second else nothing) for (_, second), first in zip(texts, firsts, strict=True)]
 
     def _batch(self, questions: Sequence[Question], coded: Sequence[Coded]) -> Batch:
         windows: list[tuple[list[int], list[int]]] = []
         owners: list[int] = []
         places: list[list[tuple[int, int]]] = []  # of each question: (window, position) of every stitched piece
         spots: list[list[tuple[int, int]]] = []  # of each question: offsets of every stitched piece
-        for number, (first, second) in enumerate(coded):
+        spelt: list[tuple[str, ...]] = []
+        for number, (first, (second, seconds)) in enumerate(coded):
             place: list[tuple[int, int]] = []
             spot: list[tuple[int, int]] = []
             for pieces, types, keep, offsets in self._windows(first, second):
@@ -123,6 +127,11 @@ class Tokenizer:
                 owners.append(number)
             places.append(place)
             spots.append(spot)
+            if self.spell:
+                given = questions[number].texts
+                own = (_words_of(given[0], first[1]), first[1])
+                rows = self._windows(own, _words_of("\n".join(given[1:]), seconds))
+                spelt += [tuple(word if isinstance(word, str) else "" for word in row) for row, *_ in rows]
         ids = pad([torch.tensor(pieces) for pieces, _ in windows], self.pad)
         attended = pad([torch.ones(len(pieces), dtype=torch.bool) for pieces, _ in windows])
         kinds = pad([torch.tensor(types) for _, types in windows]) if self.frame.kinds else None
@@ -131,12 +140,16 @@ class Tokenizer:
         cut = len(windows) > len(questions)
         stitch = pad([torch.tensor([w * width + at for w, at in place]) for place in places]) if cut else None
         where = pad([torch.tensor(spot) for spot in spots])
-        return Batch(ids, attended, kinds, mask, where, stitch, tuple(owners), tuple(questions))
+        words_of = tuple(spelt) if self.spell else None
+        return Batch(ids, attended, kinds, mask, where, stitch, tuple(owners), tuple(questions), words_of)
 
     def _windows(
-        self, first: Pieces, second: list[int]
-    ) -> list[tuple[list[int], list[int], list[int], list[tuple[int, int]]]]:
-        """(ids, kinds, positions kept by the stitch, their offsets) of each window of one question."""
+        self, first: tuple[list[Any], list[tuple[int, int]]], second: list[Any]
+    ) -> list[tuple[list[Any], list[int], list[int], list[tuple[int, int]]]]:
+        """(ids, kinds, positions kept by the stitch, their offsets) of each window of one question.
+
+        What stands in place of ids is the same to it: it lays out the words of the pieces as well.
+        """
         frame, (ids, offsets) = self.frame, first
         if second and len(ids) + len(second) + frame.pair <= self.longest:
             framed = [*frame.before, *ids, *frame.between, *second, *frame.after]
@@ -179,6 +192,18 @@ def bucketed(lengths: Sequence[int], *, budget: int, most: int) -> Iterator[list
         chosen.append(at)
     if chosen:
         yield chosen
+
+
+def _words_of(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
+    """The word that each piece lies in; "" for one that lies in none."""
+    spans = words(text)
+    ends = [end for _, end in spans]
+    found = []
+    for start, _ in offsets:
+        at = bisect_right(ends, start)
+        inside = at < len(spans) and spans[at][0] <= start
+        found.append(text[slice(*spans[at])] if inside else "")
+    return found
 
 
 def _tight(text: str, start: int, end: int) -> tuple[int, int]:

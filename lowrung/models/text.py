@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.models.batch import Batch, mean_pool
+from lowrung.models.characters import LettersBody
 from lowrung.models.pieces import Tokenizer
 
 
@@ -61,11 +62,12 @@ class TextBackbone:
         return len(self.layers)
 
     def encode(self, questions: Sequence[Question]) -> Batch:
-        return self.tokenizer.batch(questions)
+        return self._lettered(self.tokenizer.batch(questions))
 
     def batches(self, questions: Sequence[Question], *, budget: int = 4096) -> Iterator[tuple[list[int], Batch]]:
         """`encode` in batches of like length, each with the places of its questions; `budget` pieces a batch."""
-        return self.tokenizer.batches(questions, budget=budget)
+        for places, batch in self.tokenizer.batches(questions, budget=budget):
+            yield places, self._lettered(batch)
 
     def upto(self, depth: int) -> TextBackbone:
         """A copy of this backbone that ends after `depth` layers; nothing is shared, so it may be trained."""
@@ -128,12 +130,18 @@ class TextBackbone:
         batch = self.encode([Question((text,)) for text in texts])
         return nn.functional.normalize(self.pool(batch, self.hidden(batch)), dim=-1)
 
+    def _lettered(self, batch: Batch) -> Batch:
+        if batch.spelt is None or not isinstance(self.body, LettersBody):
+            return batch
+        return replace(batch, letters=self.body.letters.beside(batch.spelt))
+
     def _run(self, batch: Batch) -> Any:
         return self.body(**self._given(batch))
 
     def _given(self, batch: Batch) -> dict[str, Tensor]:
         kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
-        return {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds}
+        letters = {} if batch.letters is None else {"letters": batch.letters}
+        return {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds, **letters}
 
     def _probe(self) -> int:
         """How many values a layer returns in a tuple; 0 for a bare tensor."""

@@ -1,0 +1,133 @@
+"""A body that sees letters: what a word looks like as it is written is joined to what its pieces mean.
+
+Subword bodies are blind to spelling: a typo breaks a word into pieces that mean something else, and an uncased body
+sees no names. Here a small convolution over the letters of each word, case kept, gives a vector and a gate that are
+joined to the embeddings of the word's pieces; every layer above reads both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LONGEST = 24  # letters that are read of a word; of a longer one the first 16 and the last 8
+ALPHABET = 1024  # rows of the letter table: ASCII has its own, other code points share the rest
+BEGIN, END = 1, 2
+KEPT = 100_000  # words whose vectors are remembered while nothing moves
+
+
+class Letters(nn.Module):
+    """The letters of words -> a vector a word, with a gate as its last column.
+
+    Shape:
+        forward: U words -> (U, D + 1)
+
+    Args:
+        width: D of the body. size: of a letter's vector. channels: of the two convolutions.
+    """
+
+    def __init__(self, width: int, *, size: int = 64, channels: int = 384) -> None:
+        super().__init__()
+        self.letter = nn.Embedding(ALPHABET, size, padding_idx=0)
+        self.capital = nn.Embedding(2, size)
+        self.first = nn.Conv1d(size, channels, 3, padding=1)
+        self.second = nn.Conv1d(channels, channels, 3, padding=1)
+        self.out = nn.Linear(channels, width + 1)
+        nn.init.zeros_(self.out.weight)  # a fresh one changes nothing
+        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():
+            self.out.bias[-1] = -4.0
+        self._kept: dict[str, Tensor] = {}
+
+    def forward(self, words: Sequence[str]) -> Tensor:
+        spelt = [spelling(word) for word in words]
+        ids = _padded([[code for code, _ in each] for each in spelt])  # (U, C)
+        capitals = _padded([[capital for _, capital in each] for each in spelt])
+        seen = (ids > 0)[:, None]  # (U, 1, C)
+        states = (self.letter(ids) + self.capital(capitals)).transpose(1, 2) * seen
+        states = F.gelu(self.first(states)) * seen
+        states = (states + F.gelu(self.second(states))) * seen
+        made: Tensor = self.out(states.masked_fill(~seen, -1e4).amax(2))
+        return made
+
+    def beside(self, spelt: Sequence[Sequence[str]]) -> Tensor:
+        """One vector a piece, that of its word; zeros, with a closed gate, at "".  W rows of T words -> (W, T, D + 1)"""
+        words = list(dict.fromkeys(word for row in spelt for word in row if word))
+        table = self._table(words)  # (U, D + 1)
+        nothing = torch.zeros(1, table.shape[1])
+        nothing[0, -1] = -1e4
+        place = {word: at + 1 for at, word in enumerate(words)}
+        at = _padded([[place.get(word, 0) for word in row] for row in spelt])  # (W, T)
+        return torch.cat([nothing, table])[at]
+
+    def _table(self, words: Sequence[str]) -> Tensor:
+        if torch.is_grad_enabled() and self.out.weight.requires_grad:
+            self._kept.clear()  # they are about to move
+            return self(words) if words else torch.zeros(0, self.out.out_features)
+        new = [word for word in words if word not in self._kept]
+        if len(self._kept) + len(new) > KEPT:
+            self._kept.clear()
+            new = list(words)
+        with torch.no_grad():
+            for begin in range(0, len(new), 512):
+                part = new[begin : begin + 512]
+                self._kept |= zip(part, self(part), strict=True)
+        return torch.stack([self._kept[word] for word in words]) if words else torch.zeros(0, self.out.out_features)
+
+    def train(self, mode: bool = True) -> Letters:
+        self._kept.clear()
+        return super().train(mode)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Letters:
+        made = Letters(self.out.out_features - 1, size=self.letter.embedding_dim, channels=self.first.out_channels)
+        made.load_state_dict(self.state_dict())
+        for ours, theirs in zip(self.parameters(), made.parameters(), strict=True):
+            theirs.requires_grad_(ours.requires_grad)
+        memo[id(self)] = made
+        return made.train(self.training)
+
+
+class LettersBody(nn.Module):
+    """A BERT whose embeddings are joined with `letters`: piece * (1 - gate) + letters.
+
+    Args:
+        bert: a transformers body with `embeddings.word_embeddings` and `inputs_embeds`.
+    """
+
+    def __init__(self, bert: nn.Module, letters: Letters) -> None:
+        super().__init__()
+        self.bert, self.letters = bert, letters
+        self.config = bert.config
+
+    @property
+    def table(self) -> nn.Module:
+        """The embeddings of pieces."""
+        return self.bert.embeddings.word_embeddings  # type: ignore[union-attr,return-value]
+
+    def forward(self, input_ids: Tensor, letters: Tensor | None = None, **given: Any) -> Any:
+        """(W, T), (W, T, D + 1) -> what the body gives, `last_hidden_state` (W, T, D) among it"""
+        states = self.table(input_ids)
+        if letters is not None:
+            seen, gate = letters[..., :-1], letters[..., -1:].sigmoid()
+            states = states * (1 - gate) + seen
+        return self.bert(inputs_embeds=states, **given)
+
+
+def spelling(word: str) -> list[tuple[int, int]]:
+    """(row of the letter table, whether it is a capital) of each letter between a beginning and an end."""
+    cut = word if len(word) <= LONGEST else word[:16] + word[-8:]
+    letters = [(_row(letter), int(letter.isupper())) for letter in cut]
+    return [(BEGIN, 0), *letters, (END, 0)]
+
+
+def _row(letter: str) -> int:
+    code = ord(letter.lower()[0])
+    return code if 3 <= code < 128 else 128 + code % (ALPHABET - 128)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
