@@ -20,7 +20,7 @@ demo: install  ## Adapt the embedded model to the bundled rows, print the tables
 	@echo "The reports are $(CURDIR)/runs/demo-topic/report.html and $(CURDIR)/runs/demo-entities/report.html"
 
 test: install  ## Run the default tests; ARGS="-m slow" runs the slow ones
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 check: install  ## Check format, lint, types and the floors; changes nothing
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError, unknown
-from lowrung.core.task import Row, Task
+from lowrung.core.task import Example, Row, Task
 from lowrung.data import splits
 from lowrung.tasks import task as task_named
 
@@ -27,6 +27,8 @@ SPLIT_SEED = 20
 TOPIC_TEST = 500  # accuracy is then good to about ±4 points a run, and a slow tool still answers within a minute
 ENTITIES_TEST = 1000
 SMS_TEST = 1000  # of the distinct texts; the set comes without a split
+
+GENDERS = {"F": "feminine", "M": "masculine"}
 
 TOPICS = ("banking77", "trec", "sst2", "sms_spam")
 ENTITIES = ("wnut17", "uner_ewt", "btc")
@@ -75,6 +77,66 @@ def entities(name: str) -> Loaded:
     train, dev, test = (_read("ner", name, split) for split in ("train", "dev", "test"))
     train, dev = _without(train, test), _without(dev, test)
     return task_named("entities").fitted_to(train), train, dev, _shuffled(test)[:ENTITIES_TEST]
+
+
+def gap() -> Loaded:
+    """Task, train, dev and the whole test set of GAP, as rows of the task `pronoun` with their gender.
+
+    GAP's own names for these are development, validation and test.
+
+    Raises:
+        DataError: its folder is not there.
+    """
+    train, dev, test = ([_of_gap(row) for row in _read("pronoun", "gap", split)] for split in ("train", "dev", "test"))
+    return task_named("pronoun"), _without(train, test), _without(dev, test), test
+
+
+def winobias(split: str = "test") -> Rows:
+    """Sentences with two occupations and one pronoun; `condition` is "pro" or "anti" the stereotype.
+
+    A row that does not mark one pronoun and one antecedent among its two occupations is left out.
+    """
+    return [row for each in _read("pronoun", "winobias", split) if (row := _of_winobias(each))]
+
+
+def spelling(name: str, split: str, most: int | None = None) -> tuple[Task[Any], list[Example[Any]]]:
+    """Task, and the first `most` rows of a set of sentences with misspellings; `source` and `target` are its names.
+
+    Raises:
+        DataError: its folder is not there.
+    """
+    task = task_named("spelling")
+    rows = (row for row in _read("spelling", name, split)[:most] if row["source"].strip() and row["target"].strip())
+    return task, [task.example({"id": row["id"], "text": row["source"], "correct": row["target"]}) for row in rows]
+
+
+def _of_gap(row: Row) -> Row:
+    pairs = zip(row["candidates"], row["candidate_offsets"], strict=True)
+    places = [[start, start + len(name)] for name, start in pairs]
+    right = [at for at, same in enumerate(row["coref"]) if same]
+    return {
+        "id": row["id"],
+        "text": row["text"],
+        "pronoun": [row["offset"], row["offset"] + len(row["pronoun"])],
+        "candidates": places,
+        "referent": right[0] if right else None,
+        "gender": GENDERS[row["gender"]],
+    }
+
+
+def _of_winobias(row: Row) -> Row | None:
+    if len(row["mentions"]) != 2 or len(row["occupations"]) != 2:
+        return None
+    text, (start, end) = row["text"], (row["offset"], row["offset"] + len(row["pronoun"]))
+    places = [[at, at + len(word)] for word, at in row["occupations"]]
+    low, high = row["answer_offset"], row["answer_offset"] + len(row["answer"])
+    right = [at for at, (left, stop) in enumerate(places) if low <= left and stop <= high]
+    inside = any(left < end and start < stop for left, stop in places)
+    if len(right) != 1 or inside or not text.strip():
+        return None
+    gender = "masculine" if row["pronoun"].casefold() in ("he", "him", "his", "himself") else "feminine"
+    about = {"id": row["id"], "condition": row["condition"], "gender": gender}
+    return {**about, "text": text, "pronoun": [start, end], "candidates": places, "referent": right[0]}
 
 
 def load(name: str) -> Loaded:

@@ -1,7 +1,8 @@
 """How long lowrung and today's tools take for the same, one thread, both sides of a ratio in one process.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.speed --parts fit answer study memory
+    OMP_NUM_THREADS=1 python -m benchmarks.speed --parts topic fit answer study memory
 
+topic    a contrastive fit beside SetFit's, on the same rows
 fit      what the cache of frozen states saves, that it changes nothing, and Trainer's full fine-tuning beside it
 answer   a fine-tuned token classifier asked by transformers' pipeline and by lowrung, and a shipped probe
 study    a whole study against the sum of the same fits and answers by today's tools
@@ -17,8 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest import mock
 
@@ -28,7 +32,7 @@ from lowrung.core.task import Example, Row, Task
 from lowrung.run.methods import METHODS, ZERO_SHOT, fit_method
 
 FILE = "speed.json"
-PARTS = ("fit", "answer", "study", "memory")
+PARTS = ("topic", "fit", "answer", "study", "memory")
 STUDY = ("majority", "ngrams", "probe", "top", "lora", "full")
 PART_OF = {
     "ngrams": "crf",
@@ -41,15 +45,51 @@ ALONE = ("nothing", "lowrung top", "trainer")
 Facts = dict[str, Any]
 
 
+# --- topic -----------------------------------------------------------------------------------------------------------
+
+
+def topic_part(asked: argparse.Namespace) -> Facts:
+    """CPU seconds of one fit each on the same draw, and the accuracy on the test rows."""
+    from lowrung.models.catalog import backbone
+    from lowrung.models.tuning import Prefixes
+    from lowrung.run.evaluate import evaluate
+
+    runs = []
+    for name in asked.topic_sets:
+        task, pool, _, test = datasets.load(name)
+        rows = datasets.draw(pool, task, asked.topic_rows, seed=0)
+        begun = time.process_time()
+        examples = [task.example(row) for row in rows]
+        model = fit_method(METHODS["contrastive"], task, examples, backbone=backbone(), prefixes=Prefixes(backbone()))
+        ours = time.process_time() - begun
+        score = evaluate(task, model, [task.example(row) for row in test]).value(task.metrics[0])
+        said, theirs, _ = others.setfit(task, rows, test, 0)
+        seconds, scores = [ours, theirs], [score, others.score("topic", test, said)]
+        runs.append({"set": name, "rows": len(rows), "cpu seconds of lowrung contrastive, setfit": seconds})
+        runs[-1] |= {"accuracy": scores, "share": round(ours / theirs, 3)}
+        _tell(f"{name}: {runs[-1]}", len(runs), len(asked.topic_sets))
+    sums = [sum(run["cpu seconds of lowrung contrastive, setfit"][at] for run in runs) for at in (0, 1)]
+    return {
+        "rows a class": asked.topic_rows,
+        "runs": runs,
+        "lowrung takes this share of setfit's seconds": sums[0] / sums[1],
+    }
+
+
 # --- fit -------------------------------------------------------------------------------------------------------------
 
 
 def fit_part(asked: argparse.Namespace) -> Facts:
+    from lowrung.models.tuning import Frozen, Top
+
     task, pool, dev, _ = datasets.load(asked.fit_set)
     rows, dev = datasets.draw(pool, task, asked.fit_rows, seed=0), dev[: asked.dev_rows]
     facts: Facts = {"set": asked.fit_set, "rows": len(rows), "how": "Top(2), with the probe before it"}
     for precision in ("auto", "float32"):
-        facts[f"cache, {precision}"] = _cache(task, rows, precision)
+        facts[f"cache, {precision}"] = _cache(task, rows, Top(2), precision)
+    facts["cache, a probe"] = _cache(task, rows, Frozen(), "auto")
+    topic, more, _, _ = datasets.load("trec")
+    facts["cache, Top(2) of six layers, trec"] = _cache(topic, datasets.draw(more, topic, 8, seed=0), Top(2), "auto")
     ours, theirs = _our_curve(task, rows, dev), _their_curve(task, rows, dev, asked.epochs)
     facts["dev rows"], facts["trainer epochs"] = len(dev), asked.epochs
     facts["lowrung top"], facts["trainer"] = _curve_facts(ours), _curve_facts(theirs)
@@ -61,10 +101,10 @@ def fit_part(asked: argparse.Namespace) -> Facts:
     return facts
 
 
-def _cache(task: Task[Any], rows: Sequence[Row], precision: str) -> Facts:
+def _cache(task: Task[Any], rows: Sequence[Row], how: Any, precision: str) -> Facts:
     from lowrung.models.catalog import backbone
     from lowrung.models.training import Settings
-    from lowrung.models.tuning import Prefixes, Top
+    from lowrung.models.tuning import Prefixes
     from lowrung.run.adapt import adapt
 
     examples = [task.example(row) for row in rows]
@@ -84,13 +124,13 @@ def _cache(task: Task[Any], rows: Sequence[Row], precision: str) -> Facts:
                 backbone(),
                 task,
                 examples,
-                how=Top(2),
+                how=how,
                 settings=Settings(precision=precision),
                 prefixes=prefixes,
                 watch=watch,
             )
             whole[cached] = time.process_time() - begun
-        tuning[cached] = found[-1][0] - found[0][0]
+        tuning[cached] = found[-1][0] - found[0][0] if found else 0.0  # a probe has no steps of tuning
         losses[cached] = [loss for _, loss in found]
     pairs = zip(losses[True], losses[False], strict=False)
     return {
@@ -98,8 +138,8 @@ def _cache(task: Task[Any], rows: Sequence[Row], precision: str) -> Facts:
         "times": round(whole[False] / whole[True], 2),
         "of these, in the steps of the tuning": [round(tuning[True], 2), round(tuning[False], 2)],
         "steps": [len(losses[True]), len(losses[False])],
-        "largest difference of a loss": max(abs(one - two) for one, two in pairs),
-        "losses, first and last": [losses[True][0], losses[True][-1]],
+        "largest difference of a loss": max((abs(one - two) for one, two in pairs), default=None),
+        "losses, first and last": [losses[True][0], losses[True][-1]] if losses[True] else None,
     }
 
 
@@ -159,15 +199,30 @@ def answer_part(asked: argparse.Namespace) -> Facts:
         if not folder.is_dir():
             train = datasets.draw(pool, task, asked.classifier_rows, seed=0)
             tuned.save(tuned.tune(task, train, made, how="full", epochs=asked.classifier_epochs, seed=0), folder)
-        facts: Facts = {
-            "set": "uner_ewt",
-            "texts": len(examples),
-            "classifier": _classifier(folder, examples, asked.rounds),
-        }
+        facts: Facts = {"set": "uner_ewt", "texts": len(examples)}
+        for name, chosen in (
+            ("classifier", examples),
+            ("classifier, mixed lengths", _mixed(task, test, len(examples))),
+        ):
+            facts[name] = _classifier(folder, chosen, asked.rounds)
         facts["probe"] = _probe(
             task, datasets.draw(pool, task, asked.fit_rows, seed=0), examples, Path(made), asked.rounds
         )
     return facts | {"pieces a batch": fast.BUDGET}
+
+
+def _mixed(task: Task[Any], rows: Sequence[Row], number: int) -> list[Example[Any]]:
+    """Texts of 5 to 60 words in random order: sentences of `rows` laid end to end, each until its length is reached."""
+    random, made, source = Random(0), list[Example[Any]](), cycle(rows)
+    while len(made) < number:
+        text, spans, wanted = "", list[Span](), random.randint(5, 60)
+        while len(text.split()) < wanted:
+            each = task.example(next(source))
+            text += " " if text else ""
+            spans += [Span(span.start + len(text), span.end + len(text), span.label) for span in each.golds[0].spans]
+            text += each.question.text
+        made.append(Example(replace(each.question, given=(text,)), (Spans(tuple(spans)),)))
+    return made
 
 
 Way = Callable[[], Sequence[Any]]
@@ -235,7 +290,7 @@ def _ours(models: dict[str, Any], ways: dict[str, Way], examples: Sequence[Examp
         every[f"lowrung {name}, together"] = partial(model.answer, questions)
         every[f"lowrung {name}, one by one"] = partial(_one_by_one, model, questions)
     seconds, said = _timed(every, rounds)
-    first = next(iter(every)) if ways else "lowrung torch, together"
+    against = list(ways) or ["lowrung torch, together"]
     table = {}
     for name, (cpu, wall) in seconds.items():
         table[name] = {
@@ -244,9 +299,9 @@ def _ours(models: dict[str, Any], ways: dict[str, Way], examples: Sequence[Examp
             "f1": round(_f1(examples, said[name]), 4),
         }
     facts: Facts = {"seconds to compile the graph, once": compiled, "ways": table}
-    for at, kind in enumerate(("cpu", "wall")):
-        facts[f"{kind}: times as fast as «{first}»"] = {
-            name: round(seconds[first][at] / own[at], 2) for name, own in seconds.items()
+    for other in against:
+        facts[f"times as fast as «{other}», CPU seconds"] = {
+            name: round(seconds[other][0] / own[0], 2) for name, own in seconds.items()
         }
     for name in ("exact", "fast"):
         pairs = zip(said[f"lowrung {name}, together"], said["lowrung torch, together"], strict=True)
@@ -406,6 +461,8 @@ def alone(what: str, size: int, epochs: int) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 QUICK: Facts = {
+    "topic_sets": ["sst2"],
+    "topic_rows": 2,
     "fit_rows": 12,
     "dev_rows": 20,
     "epochs": 2,
@@ -423,6 +480,8 @@ QUICK: Facts = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how long and how much memory lowrung and today's tools take.")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--topic-sets", nargs="+", choices=datasets.TOPICS, default=["trec", "sst2", "sms_spam"])
+    parser.add_argument("--topic-rows", type=int, default=8, help="rows a class")
     parser.add_argument("--fit-set", choices=datasets.ENTITIES, default="wnut17")
     parser.add_argument(
         "--fit-rows", type=int, default=200, help="sentences to fit to (fit, memory, the shipped probe)"
@@ -449,7 +508,7 @@ def main() -> None:
     if asked.quick:
         vars(asked).update(QUICK)
     path = kept.place(FILE, quick=asked.quick)
-    measure = {"fit": fit_part, "answer": answer_part, "study": study_part, "memory": memory_part}
+    measure = {"topic": topic_part, "fit": fit_part, "answer": answer_part, "study": study_part, "memory": memory_part}
     for part in asked.parts:
         kept.put(path, part, measure[part](asked))
 

@@ -1,4 +1,4 @@
-"""What holds in every test: no network, and no more threads than a small machine has cores."""
+"""What holds in every test: no network, and one thread: the networks are tiny, and the tests run side by side."""
 
 import ipaddress
 import os
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client, which reads it once
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in the processes that tests start
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a test starts a process
 
 
@@ -27,10 +28,10 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
+def _one_thread() -> None:
     torch = sys.modules.get("torch")  # a test that does without torch stays without it
-    if torch is not None and torch.get_num_threads() > 2:
-        torch.set_num_threads(2)
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 def _loopback(host: str) -> bool:

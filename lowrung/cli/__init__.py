@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         first = next((each for each in arguments if not each.startswith("-")), "")
-        goes_on = first in ("study", "fit") or any(each.partition("=")[0] == "--out" for each in arguments)
+        goes_on = first in ("study", "fit", "practice") or any(each.partition("=")[0] == "--out" for each in arguments)
         return _failed("stopped; run the same command again to go on" if goes_on else "stopped", 130)
     except (LowrungError, OSError) as problem:
         if "--debug" in arguments:

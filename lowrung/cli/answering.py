@@ -10,16 +10,22 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lowrung.core.answers import Choice, Prediction, Spans, write
+from lowrung.core.answers import Choice, Prediction, Spans, Text, write
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task
 from lowrung.data.files import iter_rows, needed
 from lowrung.data.formats import PACKINGS, read, unpacked
+
+if TYPE_CHECKING:
+    from lowrung.core.edits import Mend
+    from lowrung.run.mending import Wishes
+    from lowrung.run.ship import Shipped
 
 CHUNK = 256  # rows answered together; more would only cost memory
 LETTERS = 1 << 20  # and no more letters than these, unless one row has them
@@ -38,7 +44,7 @@ def answer(asked: argparse.Namespace) -> None:
     from lowrung.run.ship import load, with_labels
 
     shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
-    shipped = with_labels(shipped, asked.options, dict(asked.meaning))
+    shipped = granted_to(with_labels(shipped, asked.options, dict(asked.meaning)), asked)
     model: Any = shipped.model
     quick = hasattr(model, "quicken")
     if asked.fast and quick:
@@ -51,6 +57,22 @@ def answer(asked: argparse.Namespace) -> None:
                     model.quicken("exact")
             put("".join(f"{line}\n" for line in _lines(chunk, shipped.model, asked.json)))
             _forget()
+
+
+def wishes_of(asked: argparse.Namespace) -> Wishes:
+    from lowrung.run.mending import Wishes
+
+    return Wishes(tuple(asked.protect), asked.lexicon, asked.budget)
+
+
+def granted_to(shipped: Shipped, asked: argparse.Namespace) -> Shipped:
+    """The model with what the options say of a corrector; what a budget comes to is told on the standard error."""
+    from lowrung.run.mending import granted
+
+    model, told = granted(shipped.model, wishes_of(asked))
+    if told:
+        print(f"lowrung: {told}", file=sys.stderr)
+    return replace(shipped, model=model)
 
 
 def _forget() -> None:
@@ -85,7 +107,19 @@ def as_object(entry: Entry, said: Prediction[Any]) -> str:
         "confidence": round(said.confidence, 6),
         "others": [[answer_json(each), round(share, 6)] for each, share in said.others],
     }
+    if isinstance(said.answer, Text):
+        found["edits"] = [_edit(each) for each in said.mends]
     return json.dumps(found, ensure_ascii=False)
+
+
+def _edit(mend: Mend) -> dict[str, Any]:
+    return {
+        "start": mend.start,
+        "end": mend.end,
+        "replacement": mend.text,
+        "confidence": round(mend.confidence, 6),
+        "others": [[text, round(share, 6)] for text, share in mend.others],
+    }
 
 
 def in_words(entry: Entry, said: Prediction[Any]) -> str:
@@ -220,7 +254,8 @@ def _job(asked: argparse.Namespace, facts: Any) -> str:
     """What the answers depend on; a run goes on only from its own. "-" cannot be read again, and says so."""
     if "-" in asked.given:
         return "-"
-    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(os.path.exists, asked.given))]
+    files = filter(os.path.exists, [*asked.given, asked.lexicon])
+    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, files)]
     shape = (
         asked.model,
         asked.given,
@@ -230,5 +265,8 @@ def _job(asked: argparse.Namespace, facts: Any) -> str:
         asked.json,
         asked.skip_bad,
         asked.fast,
+        tuple(asked.protect),
+        asked.lexicon,
+        asked.budget,
     )
     return hashlib.sha256(repr((stamps, shape, dict(facts))).encode("utf-8", "backslashreplace")).hexdigest()

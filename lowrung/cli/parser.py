@@ -24,6 +24,14 @@ A study that was stopped goes on where it was when the same command is given aga
   lowrung fit topic train.jsonl
   lowrung fit entities train.jsonl --method top --dev dev.jsonl --out models/names""",
     ),
+    "practice": (
+        "rehearse a task on raw text, without a label, and ship the model",
+        """
+  lowrung practice pronoun --text wiki.txt.xz news.jsonl.gz --steps 2000 --out models/pronoun
+
+Rows are made of the text as it goes; of every 20 documents one is kept out, and rows made of it say how well it went.
+A practice that was stopped goes on where it was when the same command is given again.""",
+    ),
     "answer": (
         "answer for a text, or for every row of a file of any size",
         """
@@ -51,6 +59,7 @@ With --out, a run that was stopped goes on after its last whole line when the sa
         "an answer now from the embedded model, from the label names alone",
         """
   lowrung try entities "Ada Lovelace met Charles Babbage in London."
+  lowrung try pronoun "Ada wrote to Grace because she admired the engine." --pronoun she
   lowrung try topic "I was charged twice." --options billing,delivery --meaning billing="money and invoices\"""",
     ),
     "check": (
@@ -163,12 +172,29 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     fit = verbs["fit"]
     _task(fit)
     fit.add_argument("rows", metavar="ROWS", help=ROWS)
-    fit.add_argument("--method", default="probe", metavar="NAME", help="as `lowrung methods` names it (default probe)")
+    fit.add_argument(
+        "--method",
+        default="",
+        metavar="NAME",
+        help="as `lowrung methods` names it (default probe; for spelling channel-tuned)",
+    )
     fit.add_argument("--dev", metavar="ROWS", help="rows to stop early by and to report a score on")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     fit.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>-<method>")
     _backbone(fit)
     _reading(fit)
+    _wishes(fit)
+
+    practice = verbs["practice"]
+    _task(practice)
+    practice.add_argument(
+        "--text", nargs="+", required=True, metavar="FILE", help="raw text: .txt, or rows with --column; also .gz, .xz"
+    )
+    practice.add_argument("--column", default="text", metavar="NAME", help="the column of rows that holds the text")
+    practice.add_argument("--steps", type=int, default=1000, metavar="N", help="of 16 rows each; default 1000")
+    practice.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    practice.add_argument("--out", metavar="DIR", help="default: runs/TASK-practice")
+    _backbone(practice)
 
     answer = verbs["answer"]
     answer.add_argument("model", metavar="MODEL", help=MODEL)
@@ -187,6 +213,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         "--skip-bad", action="store_true", help="answer a row that cannot be read with its error and go on"
     )
     _reading(answer)
+    _wishes(answer)
     _json(answer, "one object a row")
 
     score = verbs["score"]
@@ -205,11 +232,19 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     tried = verbs["try"]
     _task(tried)
     tried.add_argument("text", metavar="TEXT")
-    tried.add_argument("--options", type=_names, default=[], metavar="A,B", help="the labels to choose from")
+    tried.add_argument(
+        "--options",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="the labels to choose from; for pronoun, the candidates in the text",
+    )
+    tried.add_argument("--pronoun", default="", metavar="WORD", help="for pronoun: the word in the text that is meant")
     tried.add_argument(
         "--meaning", type=_pair, action="append", default=[], metavar="LABEL=WORDS", help="what a label means"
     )
     _backbone(tried)
+    _wishes(tried)
     _json(tried)
 
     check = verbs["check"]
@@ -240,6 +275,23 @@ def _task(parser: argparse.ArgumentParser) -> None:
 
 def _backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", metavar="NAME", help=BACKBONE)
+
+
+def _wishes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protect",
+        action="append",
+        default=[],
+        metavar="WORD|REGEX",
+        help="for spelling: leave this word, or what this regular expression matches, alone; may be given again",
+    )
+    parser.add_argument("--lexicon", default="", metavar="FILE", help="for spelling: your own words, one a line")
+    parser.add_argument(
+        "--budget",
+        type=_budget,
+        metavar="SHARE",
+        help="for spelling: the share of right words that may be changed, as in 0.2%% or 0.002",
+    )
 
 
 def _reading(parser: argparse.ArgumentParser) -> None:
@@ -278,6 +330,17 @@ def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+def _budget(text: str) -> float:
+    number, percent, rest = text.partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if rest.strip() or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a share from 0 to 1, or 0% to 100%, not {text!r}")
+    return value
 
 
 def _share(text: str) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowrung import tasks
-from lowrung.cli.answering import Entry, answer, in_words
+from lowrung.cli.answering import Entry, answer, granted_to, in_words, wishes_of
 from lowrung.core.errors import DataError, LowrungError, ModelError, unknown
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import needed, read_rows, split_names
@@ -61,25 +61,54 @@ def study(asked: argparse.Namespace) -> None:
 
 def fit(asked: argparse.Namespace) -> None:
     from lowrung.run.fit import fit as run
+    from lowrung.run.methods import usual
 
     task, rows = _learning(asked)
     dev = read_rows(asked.dev, rename=dict(asked.rename), task=task, split="dev") if asked.dev else []
-    out = Path(asked.out or f"{_default_out(asked)}-{asked.method}")
+    method = asked.method or usual(task)
+    out = Path(asked.out or f"{_default_out(asked)}-{method}")
     with _progress() as watch:
         shipped = run(
             task,
             rows,
-            method=asked.method,
+            method=method,
             model=asked.model,
             seed=asked.seed,
             dev=dev,
             out=out,
+            wishes=wishes_of(asked),
             watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step - 1, steps),
         )
-    print(f"{out}: {asked.method} fitted to {shipped.facts['rows']} rows, labels {', '.join(shipped.task.options)}")
+    labels = f", labels {', '.join(shipped.task.options)}" if shipped.task.options else ""
+    if shipped.facts.get("budget"):
+        print(f"lowrung: {shipped.facts['budget']}", file=sys.stderr)
+    print(f"{out}: {method} fitted to {shipped.facts['rows']} rows{labels}")
     if dev:
         report = json.loads((out / "report.json").read_text("utf-8"))["dev"]
         print(_aligned([("metric", "value", "low", "high"), *_score_lines(report["scores"])]))
+
+
+def practice(asked: argparse.Namespace) -> None:
+    from lowrung.run.practice import practise
+
+    task, out = tasks.task(asked.task), Path(asked.out or f"runs/{asked.task}-practice")
+    with _progress() as watch:
+        made = practise(
+            task,
+            asked.text,
+            model=asked.model,
+            steps=asked.steps,
+            column=asked.column,
+            seed=asked.seed,
+            out=out,
+            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step - 1, steps),
+        )
+    metric = task.metrics[0]
+    before, after = (each.value(metric) for each in (made.untouched, made.report))
+    print(
+        f"{out}: practised on {made.rows} rows in {made.seconds:.0f} s; {metric.name} {after:.3f} against {before:.3f} "
+        f"of the untouched model, on {len(made.report.examples)} rows of documents that it did not learn from"
+    )
 
 
 def score(asked: argparse.Namespace) -> None:
@@ -157,15 +186,30 @@ def try_(asked: argparse.Namespace) -> None:
     from lowrung.cli.answering import as_object
     from lowrung.run.ship import default
 
-    shipped = default(tasks.task(asked.task), model=asked.model, options=asked.options, meanings=dict(asked.meaning))
-    entry = Entry(1, {}, shipped.question(asked.text))
-    said = shipped.answer(asked.text)
+    task, row = tasks.task(asked.task), _tried(asked)
+    options = () if task.points else asked.options
+    shipped = default(task, model=asked.model, options=options, meanings=dict(asked.meaning))
+    entry = Entry(1, row, shipped.question(row))
+    shipped = granted_to(shipped, asked)
+    said = shipped.answer(row)
     if asked.json:
         print(as_object(entry, said))
         return
     print(in_words(entry, said))
     for each, share in said.others:
         print(in_words(entry, replace(said, answer=each, confidence=share)))
+
+
+def _tried(asked: argparse.Namespace) -> Row:
+    if asked.task == "pronoun":
+        from lowrung.tasks.pronoun import row_of
+
+        if not asked.pronoun:
+            raise LowrungError("pronoun: --pronoun names the word in the text that is meant, as in --pronoun she")
+        return row_of(asked.text, asked.pronoun, asked.options)
+    if asked.pronoun:
+        raise LowrungError(f"--pronoun is for the task pronoun, not for {asked.task}")
+    return {"text": asked.text}
 
 
 def check(asked: argparse.Namespace) -> None:
@@ -260,6 +304,7 @@ def export(asked: argparse.Namespace) -> None:
 HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "study": study,
     "fit": fit,
+    "practice": practice,
     "answer": answer,
     "score": score,
     "compare": compare,

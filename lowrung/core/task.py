@@ -40,12 +40,18 @@ class Metric(Generic[A]):
         name: the field's name for it.
         count: events of one example and the answer to it (None: no answer).
         finish: summed events → score; must work elementwise when the events are arrays.
+        needs: the facet that it tells apart, "" for none; it says nothing of rows that all lack it.
     """
 
     name: str
     count: Callable[[Example[A], A | None], Counts]
     finish: Callable[[Counts], Any]
     higher_is_better: bool = True
+    needs: str = ""
+
+    def tells(self, examples: Iterable[Example[Any]]) -> bool:
+        """Whether it says anything of `examples`."""
+        return not self.needs or any(self.needs == column for each in examples for column, _ in each.facets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Task(Generic[A]):
         options: the labels in play; `with_options` or `fitted_to` sets them.
         meanings: label → what it means in words, for labels whose name says little.
         facets: columns that metrics may tell apart and no model may see.
+        points: whether each question brings its own options and marks them in its text, so that there are no labels.
         practice: raw text → rows without labels, where the task can be rehearsed.
     """
 
@@ -78,6 +85,7 @@ class Task(Generic[A]):
     options: tuple[str, ...] = ()
     meanings: Mapping[str, str] = field(default_factory=dict)
     facets: tuple[str, ...] = ()
+    points: bool = False
     practice: Callable[[Iterable[str], Random], Iterator[Row]] | None = None
 
     def question(self, row: Row) -> Question:
@@ -105,7 +113,9 @@ class Task(Generic[A]):
         return replace(self, options=tuple(dict.fromkeys(options)), meanings=known)
 
     def fitted_to(self, rows: Iterable[Row]) -> Task[A]:
-        """The same task with the labels found in `rows` added to its own, in sorted order."""
+        """The same task with the labels found in `rows` added to its own, in sorted order; itself where it `points`."""
+        if self.points:
+            return self
         found = {label for row in rows for gold in self.golds(row) for label in labels_of(gold)}
         return replace(self, options=(*self.options, *sorted(found - set(self.options))))
 

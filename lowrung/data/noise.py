@@ -33,7 +33,8 @@ MET = 20  # times a site must be met before its own counts are believed
 STAYS = 0.05  # the share of the usual damage that URLs, numbers and the like get
 REMEMBERED = 50_000  # words whose ways to go wrong are kept
 _EDGES = "^$"
-_PROTECTED = re.compile(r"\S*(?:://|www\.|[@\d_\\/<>{}=#$%^&*|~`]|\w\.\w)\S*")
+_PROTECTED = re.compile(r"://|www\.|[@\d_\\/<>{}=#$%^&*|~`]|\w\.\w")
+_RUN = re.compile(r"\S+")
 _APOSTROPHES = frozenset("'’")
 
 
@@ -96,14 +97,14 @@ class Noise:
         Short words are damaged less often, and so are words with few ways to go wrong; URLs, numbers, code and the
         like seldom. `core.edits.undone` gives the way back.
         """
-        edits, units, done = list[Edit](), _units(text), 0
+        edits, places, done = list[Edit](), units(text), 0
         chances = asdict(self.mixture)
         whole = sum(chances[kind] for kind in ("letters", "confusions", "spaces", "case")) or 1.0
-        for number, (start, end, protected) in enumerate(units):
+        for number, (start, end, protected) in enumerate(places):
             chance = random.random() / (share * STAYS if protected else share) if share else 1.0
             if chance >= 1.0 or start < done:
                 continue
-            after = units[number + 1][:2] if number + 1 < len(units) else (end, end)
+            after = places[number + 1][:2] if number + 1 < len(places) else (end, end)
             ways = self._kinds(text, (start, end), after)
             kind = _drawn(chance * whole, [(kind, chances[kind] * part) for kind, part in ways.items()])
             for edit in self._made(kind, text, (start, end), after, random) if kind else ():
@@ -120,7 +121,7 @@ class Noise:
             found["letters"] = min(1.0, (size - 1) / 3)
         if size > 3 or text[place[1] : after[0]] == " ":
             found["spaces"] = 1.0
-        if word[:1] != word[:1].swapcase() and not _alone(word):
+        if word[:1] != word[:1].swapcase() and not alone(word):
             found["case"] = 1.0
         return found
 
@@ -178,7 +179,7 @@ class Noise:
         if found is None:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
-            usable = [letter for letter in word if letter[0].isalpha() and not _alone(letter)]
+            usable = [letter for letter in word if letter[0].isalpha() and not alone(letter)]
             found = (
                 _summed([*self._learnt(word), *self._alike(word)]),
                 _summed(self._beside(word) if usable else ()),
@@ -194,22 +195,26 @@ class Noise:
         for start, end in _places(word):
             if not all(known[max(0, start - 1) : end + 1] if start == end else known[start:end]):
                 continue  # no Latin letter is put between Cyrillic ones
-            for reach in REACH:
-                met, became = self.patterns.get(_site(word, start, end, reach), (0, {}))
-                if met:
-                    yield from (((start, end, put), number / met) for put, number in became.items())
-                    break
+            met, became = next(self.seen(word, start, end), (1, {}))
+            yield from (((start, end, put), number / met) for put, number in became.items())
+
+    def seen(self, word: tuple[str, ...], start: int, end: int) -> Iterator[Seen]:
+        """What was counted of the letters start..end of a word (in lower case), with the nearest context first."""
+        for reach in REACH:
+            found = self.patterns.get(_site(word, start, end, reach))
+            if found is not None:
+                yield found
 
     def _alike(self, word: tuple[str, ...]) -> Iterator[tuple[Way, float]]:
         """Single letters for each other, in scripts without blanks."""
         for at, letter in enumerate(word):
-            if _alone(letter):
+            if alone(letter):
                 for rank, other in enumerate(self.confusions.get(letter, ())):
                     yield (at, at + 1, other), 1 / (rank + 1)
 
     def _beside(self, word: tuple[str, ...]) -> Iterator[tuple[Way, float]]:
         for at, letter in enumerate(word):
-            for other in self._neighbours.get(letter, ""):
+            for other in self.neighbours.get(letter, ""):
                 yield (at, at + 1, other), 0.7
                 yield (at, at, other), 0.15  # both keys at once, the wrong one first
                 yield (at + 1, at + 1, other), 0.15
@@ -230,7 +235,8 @@ class Noise:
                     yield (at, at + 1, other), 1 / len(own)
 
     @cached_property
-    def _neighbours(self) -> dict[str, str]:
+    def neighbours(self) -> dict[str, str]:
+        """Letter → those on the keys around its own."""
         found = {}
         for number, row in enumerate(self.keys):
             for at, key in enumerate(row):
@@ -346,10 +352,11 @@ def _summed(ways: Iterable[tuple[Way, float]]) -> Ways:
 # --- running text
 
 
-def _units(text: str) -> list[tuple[int, int, bool]]:
+def units(text: str) -> list[tuple[int, int, bool]]:
     """(start, end, protected) of the words that have letters; those around an apostrophe are one."""
     found: list[tuple[int, int, bool]] = []
-    spared = {at for piece in _PROTECTED.finditer(text) for at in range(*piece.span())}
+    runs = (run.span() for run in _RUN.finditer(text))
+    spared = {at for run in runs if _PROTECTED.search(text, *run) for at in range(*run)}
     joins = False
     for start, end in words(text):
         word = text[start:end]
@@ -359,10 +366,10 @@ def _units(text: str) -> list[tuple[int, int, bool]]:
         if not any(letter.isalpha() for letter in word):
             joins = False
             continue
-        if joins and found[-1][1] == start - 1 and not _alone(word):
+        if joins and found[-1][1] == start - 1 and not alone(word):
             start = found.pop()[0]
         inner = any(left.islower() and right.isupper() for left, right in pairwise(word))
-        found.append((start, end, inner or (start in spared and not _alone(word))))
+        found.append((start, end, inner or (start in spared and not alone(word))))
         joins = False
     return found
 
@@ -389,7 +396,7 @@ def _drawn(chance: float, weights: Iterable[tuple[str, float]]) -> str:
 
 
 @lru_cache(maxsize=1 << 14)
-def _alone(word: str) -> bool:
+def alone(word: str) -> bool:
     """Whether `word` is a letter of a script written without blanks."""
     letter = letters(word)
     return len(letter) == 1 and word[0].isalpha() and not word.isascii() and len(words(word * 2)) > 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError
 from lowrung.core.task import Example, labels_of
 
@@ -16,12 +17,22 @@ Split = tuple[list[int], list[int]]  # (train, test) as indices into the example
 def keys(examples: Sequence[Example[Any]]) -> list[str]:
     """What each example counts as when a split is stratified; only the first gold is looked at.
 
-    A Choice counts as its option; Spans as the rarest of its labels (by the number of examples that have it), so that
-    rare labels are spread too; a Text, Spans without a span and an example without golds count as "".
+    A Choice counts as its option, or as that option's place where the questions bring options of their own; Spans as
+    the rarest of its labels (by the number of examples that have it), so that rare labels are spread too; a Text,
+    Spans without a span and an example without golds count as "".
     """
-    labels = [set(labels_of(example.golds[0])) if example.golds else set[str]() for example in examples]
+    own = len({example.question.options for example in examples}) > 1
+    labels = [_labels(example, own) if example.golds else set[str]() for example in examples]
     having = Counter(label for each in labels for label in each)
     return [min(each, key=lambda label: (having[label], label), default="") for each in labels]
+
+
+def _labels(example: Example[Any], own: bool) -> set[str]:
+    options, gold = example.question.options, example.golds[0]
+    if own and isinstance(gold, Choice) and gold.option in options:
+        place = options.index(gold.option)  # the last one often says «none of these»
+        return {"last option" if place == len(options) - 1 else f"option {place + 1}"}
+    return set(labels_of(gold))
 
 
 def order(keys: Sequence[str], *, seed: int, balanced: bool = False) -> list[int]:

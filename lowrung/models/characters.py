@@ -55,7 +55,7 @@ class Letters(nn.Module):
         return made
 
     def beside(self, spelt: Sequence[Sequence[str]]) -> Tensor:
-        """One vector a piece, that of its word; zeros, with a closed gate, at "".  W rows of T words -> (W, T, D + 1)"""
+        """One vector a piece, that of its word; zeros and a closed gate at "".  W rows of T words -> (W, T, D + 1)"""
         words = list(dict.fromkeys(word for row in spelt for word in row if word))
         table = self._table(words)  # (U, D + 1)
         nothing = torch.zeros(1, table.shape[1])

@@ -16,11 +16,13 @@ from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.models import catalog, fast
 from lowrung.models.batch import Batch
-from lowrung.models.heads import Head, Rank, Tag
+from lowrung.models.heads import Rank, Tag
+from lowrung.models.point import Point
 from lowrung.models.text import TextBackbone
 from lowrung.models.tuning import Frozen, How, Prefixes, describe, described, frozen_depth, loosened, moved
 
 WEIGHTS = "model.safetensors"
+Head = Rank | Tag | Point
 
 
 class Adapted(Generic[A]):
@@ -28,7 +30,7 @@ class Adapted(Generic[A]):
 
     Args:
         backbone: whose states the head reads; ends at the head's layer.
-        head: Rank or Tag.
+        head: Rank, Tag or Point.
         how: how much of the backbone was moved.
         depths: where the body is frozen, the layers whose states the head reads side by side.
         prefixes: a cache of the untouched body's states to share, or None to compute them.
@@ -86,7 +88,8 @@ class Adapted(Generic[A]):
             ModelError: onnxruntime is not installed, or the body has no such graph.
         """
         kinds = self.backbone.tokenizer.frame.kinds is not None
-        self._graph = fast.Graph(self._states, self.backbone.body, kinds=kinds, precision=precision)
+        letters = self.backbone.width + 1 if self.backbone.tokenizer.spell else 0
+        self._graph = fast.Graph(self._states, self.backbone.body, kinds=kinds, letters=letters, precision=precision)
 
     def _states(self, **given: Tensor) -> Tensor:
         """What the head reads of each window.  -> (W, T, D or 2 D)"""
@@ -97,6 +100,9 @@ class Adapted(Generic[A]):
 
     def _heads(self, questions: Sequence[Question]) -> Iterator[tuple[Head, list[int]]]:
         """Questions by the options they bring; those with none, or the head's own, share the head."""
+        if isinstance(self.head, Point):  # it takes each question's options as they come
+            yield self.head, list(range(len(questions)))
+            return
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
         for place, question in enumerate(questions):
             own = not question.options or question.options == self.options
@@ -143,9 +149,7 @@ def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
             raise ModelError(f"{folder}: was trained on other weights of {facts['backbone']} than the ones found here")
         how = described(facts["how"])
         backbone = found if isinstance(how, Frozen) else loosened(found.upto(facts["layers"]), how)
-        names, options = state["head.names"], facts["options"]
-        ranks = facts["head"] == "Rank"
-        head: Head = Rank(options, names, pooling=found.pooling) if ranks else Tag(options, names, width=found.width)
+        head = _head(facts, state, found)
         head.load_state_dict({name[5:]: each for name, each in state.items() if name.startswith("head.")})
         with torch.no_grad():
             for name, each in moved(backbone).items():
@@ -154,6 +158,15 @@ def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         told = " ".join(str(problem).split())  # of torch, in several lines
         raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {told})") from problem
+
+
+def _head(facts: dict[str, Any], state: dict[str, Tensor], backbone: TextBackbone) -> Head:
+    if facts["head"] == "Point":
+        return Point(width=backbone.width)
+    names, options = state["head.names"], facts["options"]
+    if facts["head"] == "Rank":
+        return Rank(options, names, pooling=backbone.pooling)
+    return Tag(options, names, width=backbone.width)
 
 
 def bfloat16_pays() -> bool:

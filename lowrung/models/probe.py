@@ -1,4 +1,4 @@
-"""The probe of a Choice: how far to trust the label names, and how far to move from them, by cross-validation."""
+"""The probe of a Choice: how far to move from the label names, or from what places say, by cross-validation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowrung.core.parts import Question
-from lowrung.models.heads import SCALE, Rank
+from lowrung.models.batch import pad
+from lowrung.models.heads import FORBIDDEN, SCALE, Rank
 from lowrung.models.network import Adapted
+from lowrung.models.point import Point, Seen
 
 # (trust in the names, pull towards them): the first wins a tie, so that few labels stay near the names
 GRID = ((1.0, 1.0), (1.0, 0.1), (1.0, 0.01), (1.0, 0.001), (0.0, 0.1), (0.0, 0.01))
@@ -29,6 +31,18 @@ def features(network: Adapted[Any], questions: Sequence[Question]) -> Tensor:
     for chosen, batch in network.backbone.batches(questions):
         made[chosen] = head.features(batch, network.hidden(batch))
     return made
+
+
+@torch.no_grad()
+def seen(network: Adapted[Any], questions: Sequence[Question]) -> Seen:
+    """What the Point head of `network` sees of N questions."""
+    head = network.head
+    assert isinstance(head, Point)
+    found: list[Any] = [None] * len(questions)
+    for chosen, batch in network.backbone.batches(questions):
+        for at, each in zip(chosen, zip(*head.features(batch, network.hidden(batch)), strict=True), strict=True):
+            found[at] = each
+    return Seen(*(pad(each) for each in zip(*found, strict=True)))
 
 
 def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int) -> None:
@@ -64,6 +78,72 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int)
         head.trust.fill_(chosen[0])
         head.shift.copy_(shift[0])
         head.bias.copy_(bias[0])
+
+
+# how strongly (what is learnt from states, what is learnt of places) is pulled to where a Point starts
+POINT_GRID = ((0.1, 0.1), (0.03, 0.03), (0.01, 0.01), (0.003, 0.003), (0.001, 0.003), (0.0003, 0.003))
+
+
+def fit_point(head: Point, seen: Seen, wanted: Tensor, *, seed: int) -> None:
+    """Fit `head` in place to what it sees of N questions and the places of their golds (N,).
+
+    Softmax regression with a quadratic pull towards what places say before the first label. Its strength comes from
+    cross-validation on log-loss, and the temperature of the confidences from the same held-out rows.
+    """
+    repeats = 3 if len(wanted) < REPEATED else 1
+    held_out = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
+    chosen = POINT_GRID[0]
+    if held_out:
+        learning = torch.ones(len(held_out), len(wanted))
+        for number, places in enumerate(held_out):
+            learning[number, places] = 0
+        truth = torch.cat([wanted[places] for places in held_out])
+        held: dict[tuple[float, float], Tensor] = {}
+        for setting in POINT_GRID:
+            logits = _pointed(head, seen, _solve_point(head, seen, wanted, setting, learning, iterations=30))
+            held[setting] = torch.cat([logits[number, places] for number, places in enumerate(held_out)])
+        chosen = min(POINT_GRID, key=lambda setting: float(F.cross_entropy(held[setting], truth)))
+        head.temperature.fill_(temperature_of(held[chosen], truth))
+    moves = _solve_point(head, seen, wanted, chosen, torch.ones(1, len(wanted)), iterations=80)
+    with torch.no_grad():
+        for weight, move in zip(_weights(head), moves, strict=True):
+            weight.add_(move[:, 0].view_as(weight))
+
+
+def _weights(head: Point) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return head.learnt.weight, head.cues.weight, head.nobody.weight, head.nobody.bias
+
+
+def _pointed(head: Point, seen: Seen, moves: Sequence[Tensor]) -> Tensor:
+    """Scores after P sets of moves, each (its weights, P).  -> (P, N, 1 + C)"""
+    states, cues, alone, bias = (
+        weight.detach().view(-1, 1) + move for weight, move in zip(_weights(head), moves, strict=True)
+    )
+    each = (seen.states @ states + seen.cues @ cues).masked_fill(~seen.mask[..., None], FORBIDDEN)  # (N, C, P)
+    return torch.cat([(seen.alone @ alone + bias)[:, None], each], 1).permute(2, 0, 1)
+
+
+def _solve_point(
+    head: Point, seen: Seen, wanted: Tensor, setting: tuple[float, float], learning: Tensor, *, iterations: int
+) -> list[Tensor]:
+    """As `_solve`: P problems at once that differ in the rows they learn from, `learning` (P, N)."""
+    moves = [torch.zeros(each.numel(), len(learning), requires_grad=True) for each in _weights(head)]
+    pulls = (setting[0], setting[1], setting[0], BIAS_PULL)
+    share = learning / learning.sum(1, keepdim=True)
+    optimizer = torch.optim.LBFGS(moves, max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = _pointed(head, seen, moves)
+        each = F.cross_entropy(logits.flatten(0, 1), wanted.repeat(len(learning)), reduction="none")
+        value = (each.view_as(share) * share).sum()
+        for pull, move in zip(pulls, moves, strict=True):
+            value = value + pull * move.square().sum()
+        torch.autograd.backward(value)
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return [move.detach() for move in moves]
 
 
 def temperature_of(logits: Tensor, wanted: Tensor) -> float:

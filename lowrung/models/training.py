@@ -63,6 +63,7 @@ class Settings:
 
 
 Score = Callable[[Adapted[Any]], float]
+Feed = Callable[[int], Sequence[Example[Any]]]  # step, counted from 0 → its examples; asked in rising order
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Progress:
 
 def train(
     network: Adapted[Any],
-    examples: Sequence[Example[Any]],
+    examples: Sequence[Example[Any]] | Feed,
     *,
     settings: Settings,
     seed: int,
@@ -92,8 +93,13 @@ def train(
     With `checkpoint` (a folder), the state is kept there as training goes on, and a run that was cut off goes on from
     it to the same weights that it would have reached uncut on the same machine.
     `watch(step, steps, loss)` is called after each step.
+
+    Args:
+        examples: a list that is passed over again and again, or a Feed without an end, of which `settings.most` steps
+            are taken; one that is resumed is asked for the step where it was cut.
     """
-    steps = settings.steps(len(examples))
+    feed = examples if callable(examples) else _from_list(examples, settings, seed)
+    steps = settings.most if callable(examples) else settings.steps(len(examples))
     groups = _groups(network, settings)
     optimizer = torch.optim.AdamW(groups, fused=False)
     peaks = [group["lr"] for group in groups]
@@ -102,7 +108,7 @@ def train(
     torch.manual_seed(seed)
     if checkpoint is not None and (checkpoint / "state.json").is_file():
         progress, kept = _resume(checkpoint, network, optimizer)
-    weights = _class_weights(network, examples) if settings.balanced else None
+    weights = _class_weights(network, examples) if settings.balanced and not callable(examples) else None
     saved = time.monotonic()
     if score is not None and progress.step == 0:  # training may leave things worse than it found them
         kept = _validate(network, score, progress, settings, kept)
@@ -110,8 +116,7 @@ def train(
         factor = _factor(progress.step, steps, settings) * progress.factor
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
-        chosen = [examples[at] for at in _chosen(progress.step, len(examples), settings, seed)]
-        loss = _step(network, chosen, settings, weights)
+        loss = _step(network, feed(progress.step), settings, weights)
         torch.nn.utils.clip_grad_norm_([each for group in groups for each in group["params"]], settings.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -154,6 +159,10 @@ def _factor(step: int, steps: int, settings: Settings) -> float:
     if step < rising:
         return (step + 1) / rising
     return 1.0 if settings.schedule == "plateau" else max(0.0, (steps - step) / max(1.0, steps - rising))
+
+
+def _from_list(examples: Sequence[Example[Any]], settings: Settings, seed: int) -> Feed:
+    return lambda step: [examples[at] for at in _chosen(step, len(examples), settings, seed)]
 
 
 def _chosen(step: int, number: int, settings: Settings, seed: int) -> list[int]:

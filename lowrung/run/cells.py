@@ -19,7 +19,7 @@ from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
 from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.evaluate import Report, report_of
-from lowrung.run.methods import Method, fit_method, recipe
+from lowrung.run.methods import Method, fit_method, recipe, untouched
 from lowrung.run.shares import shares
 from lowrung.run.ship import fingerprint, versions
 
@@ -50,6 +50,10 @@ class Plan(Generic[A]):
     seeds: int
     balanced: bool
     folds: int  # 0: there is a test part
+
+    @property
+    def untouched(self) -> Method:
+        return self.method(untouched(self.task))
 
     def method(self, name: str) -> Method:
         return next(each for each in self.methods if each.name == name)
@@ -120,7 +124,8 @@ class Bench(Generic[A]):
             for seed in range(self.plan.seeds if method.learns else 1):
                 report, fit_seconds = self.cell(method, number, seed)
                 reports.setdefault((method.name, number), []).append(report)
-                metrics = {metric.name: report.value(metric) for metric in self.plan.task.metrics}
+                told = (metric for metric in self.plan.task.metrics if metric.tells(report.examples))
+                metrics = {metric.name: report.value(metric) for metric in told}
                 cells.append(Cell(method.name, number, seed, metrics, fit_seconds, report.seconds))
         return cells, reports
 
@@ -173,7 +178,9 @@ class Bench(Generic[A]):
     def fitted(
         self, method: Method, learn: Sequence[Example[A]], *, seed: int, key: tuple[int, ...]
     ) -> tuple[Model[A], float]:
-        if not self.warm:  # or the first method to ask would pay in the table for the states that all share
+        if (
+            not self.warm and self.prefixes is not None
+        ):  # or the first method to ask would pay in the table for the states that all share
             everything = [each.question for each in (*self.plan.train, *self.plan.test)]
             self.prefixes.fill(everything, frozen_depths(self.body, self.plan.task))
             self.warm = True

@@ -8,7 +8,7 @@ from html import escape
 from io import StringIO
 from typing import Any
 
-from lowrung.run.methods import METHODS, ZERO_SHOT
+from lowrung.run.methods import METHODS
 
 MARKERS = "oXsDP^vp"
 _SHAPES = (  # the same for the legend, around (0, 0)
@@ -32,13 +32,18 @@ _VARIABLES |= {colour: f"var(--m{at})" for at, colour in enumerate(_COLOURS)}
 def _colour(methods: Sequence[str], method: str) -> int:
     """The number of a method's colour and marker: a known one has its own, others take what is left."""
     known = list(METHODS)
-    return known.index(method) if method in known else (len(known) + list(methods).index(method)) % len(_COLOURS)
+    at = known.index(method) if method in known else len(known) + list(methods).index(method)
+    return at % len(_COLOURS)  # methods of one task have different ones
+
+
+def _untouched(method: str) -> bool:
+    return method in METHODS and METHODS[method].untouched
 
 
 def key(methods: Sequence[str], method: str) -> str:
     """A method's line and marker, for the legend."""
     at = _colour(methods, method)
-    style = "1 3" if method == ZERO_SHOT else "5 3" if method in DASHED else "none"
+    style = "1 3" if _untouched(method) else "5 3" if method in DASHED else "none"
     return (
         '<svg class="key" viewBox="0 0 34 12" aria-hidden="true">'
         f'<path d="M1 6H33" stroke="var(--m{at})" stroke-width="2" stroke-dasharray="{style}"/>'
@@ -69,7 +74,7 @@ def curves(study: Mapping[str, Any], grid: Mapping[str, Any], name: str, width: 
                 axes.plot(x * 2, [low[0], high[0]], color=colour, linewidth=1.4, alpha=0.8)
             else:
                 axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-            if method == ZERO_SHOT:
+            if _untouched(method):
                 axes.axhline(value[0], color=colour, linewidth=1.2, linestyle=":")
             axes.plot(
                 x, value, color=colour, linewidth=2, linestyle=line, marker=MARKERS[at], markersize=5.5, clip_on=False

@@ -86,7 +86,8 @@ class Report(Generic[A]):
 
     def to_json(self) -> dict[str, Any]:
         """Task, model, number of rows, every metric with its 95 % interval, and the table of labels."""
-        scores = {metric.name: interval([self], metric) for metric in self.task.metrics}
+        told = (metric for metric in self.task.metrics if metric.tells(self.examples))
+        scores = {metric.name: interval([self], metric) for metric in told}
         return {
             "task": self.task.name,
             "model": self.model,
@@ -165,11 +166,14 @@ def same_examples(reports: Sequence[Report[A]]) -> None:
     for report in reports[1:]:
         # sounds and pictures have no equality, so that examples are told by their texts, golds and names
         if len(report.examples) != len(first) or any(
-            one is not two
-            and (one.question.texts, one.golds, one.id, one.group) != (two.question.texts, two.golds, two.id, two.group)
+            one is not two and _told_apart_by(one) != _told_apart_by(two)
             for one, two in zip(first, report.examples, strict=True)
         ):
             raise ValueError(f"{reports[0].model} and {report.model} were evaluated on different examples")
+
+
+def _told_apart_by(example: Example[Any]) -> tuple[object, ...]:
+    return example.question.texts, example.question.marks, example.golds, example.id, example.group
 
 
 def units(examples: Sequence[Example[A]]) -> NDArray[np.int64]:

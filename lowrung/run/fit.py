@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lowrung import __version__
-from lowrung.core.answers import Choice
+from lowrung.core.answers import Choice, Text
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.task import Example, Row, Task
 from lowrung.run.adapt import Watch
 from lowrung.run.evaluate import evaluate
-from lowrung.run.methods import Method, fit_method, methods_for
+from lowrung.run.mending import Wishes, asked, granted
+from lowrung.run.methods import Method, fit_method, foundation, methods_for, untouched, usual
 from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
 
-WITHOUT_A_BODY = ("majority", "ngrams")
 STOPS_BY_DEV = ("contrastive", "top", "lora", "full")  # their dev rows choose when training ends
 
 
@@ -25,25 +25,27 @@ def fit(
     task: Task[Any] | str,
     rows: Sequence[Row],
     *,
-    method: str = "probe",
+    method: str = "",
     model: str = "",
     seed: int = 0,
     dev: Sequence[Row] = (),
     out: str | Path | None = None,
     meanings: Mapping[str, str] | None = None,
     watch: Watch | None = None,
+    wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
 ) -> Shipped:
     """Learn from `rows` and, with `out`, ship the folder.
 
     Args:
         task: a task, or its name.
         rows: home rows; those without a gold are left out.
-        method: a name of run.methods.METHODS.
-        model: a backbone's name, "" for the embedded one.
+        method: a name of run.methods.METHODS, "" for the usual one of the task.
+        model: a backbone's name (of Texts, a language), "" for the embedded one.
         dev: rows to stop early by, and to report a score on.
         out: a folder. An interrupted fit with `out` goes on from `<out>.training` when it is called again.
         meanings: label → what it means in words.
         watch: called with (step, steps, loss).
+        wishes: what is asked of a corrector besides.
 
     Raises:
         DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
@@ -57,16 +59,19 @@ def fit(
             if label not in fitted.options:
                 raise LowrungError(unknown("label", label, fitted.options))
         fitted = fitted.with_options(fitted.options, meanings)
+    method = method or usual(fitted)
     chosen = next(each for each in methods_for(fitted, (method,)) if each.name == method)
     examples, held = _labelled(fitted, rows), _labelled(fitted, dev)
     if not examples and chosen.learns:
-        raise DataError(f"none of the {len(rows)} rows has a label; zero-shot is the method that needs none")
+        raise DataError(f"none of the {len(rows)} rows has a label; {untouched(fitted)} is the method that needs none")
     if fitted.answer is Choice and len(fitted.options) == 1:
         raise DataError(f"all rows have the label {fitted.options[0]!r}; there is nothing to choose")
     if dev and not held:
         raise DataError("none of the dev rows has a label")
-    body = _body(model) if method not in WITHOUT_A_BODY else None
-    facts = {
+    body = foundation(fitted, model) if chosen.body or fitted.answer is Text else None
+    if wishes:
+        body = asked(body, wishes)
+    facts: dict[str, Any] = {
         "method": method,
         "seed": seed,
         "fingerprint": fingerprint(examples),
@@ -74,7 +79,7 @@ def fit(
         "source": body.source.name if body else method,
     }
     training = Path(f"{out}.training") if out else None
-    job = repr((__version__, facts, fitted.name, fitted.options, dict(fitted.meanings), fingerprint(held)))
+    job = repr((__version__, facts, wishes, fitted.name, fitted.options, dict(fitted.meanings), fingerprint(held)))
     job += body.source.checksum if body else ""
     made = fit_method(
         chosen,
@@ -88,6 +93,8 @@ def fit(
     )
     if hasattr(made, "prefixes"):
         made.prefixes = None  # states of the rows it learnt from; new texts have no use for them
+    if wishes.budget is not None:
+        made, facts["budget"] = granted(made, Wishes(budget=wishes.budget))
     score = evaluate(fitted, made, held).to_json() if held else None
     report = {"task": fitted.name, "options": list(fitted.options), **facts, "dev": score}
     if out is None:
@@ -101,12 +108,6 @@ def fit(
 
 def _labelled(task: Task[Any], rows: Sequence[Row]) -> tuple[Example[Any], ...]:
     return tuple(each for each in map(task.example, rows) if each.golds)
-
-
-def _body(model: str) -> Any:
-    from lowrung.models.catalog import DEFAULT, backbone
-
-    return backbone(model or DEFAULT)
 
 
 def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path) -> str:
@@ -126,13 +127,14 @@ def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path)
         )
     else:
         measured = "Nothing was measured: no score is claimed. `lowrung score` measures it on rows of yours."
-    body = "" if method.name in WITHOUT_A_BODY else f" on `{report['source']}`"
+    labels = f"\n- labels: {', '.join(task.options) or 'those that each row brings'}"
+    labels = "" if task.answer is Text else labels
+    body = "" if not method.body else f" on `{report['source']}`"
     return f"""# {task.name}: {method.name}
 
 {task.about[:1].upper()}{task.about[1:]}.
 
-- method: {method.name}{body} ({method.about})
-- labels: {", ".join(task.options)}
+- method: {method.name}{body} ({method.about}){labels}
 - learnt from: {report["rows"]} labelled rows, seed {report["seed"]} (fingerprint `{report["fingerprint"][:16]}`)
 
 ## How good it is
@@ -143,5 +145,5 @@ It was not compared with the untouched model; `lowrung study` does that and ship
 
 ## Use
 
-    lowrung answer {out.name} "a text"
+    lowrung answer {out.name} {"rows.jsonl" if task.points else '"a text"'}
 """

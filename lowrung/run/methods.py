@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowrung.core.answers import A, Choice, Spans
+from lowrung.core.answers import A, Choice, Spans, Text
 from lowrung.core.errors import LowrungError, unknown
 from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
@@ -21,8 +21,10 @@ class Method:
     Args:
         about: one line for people.
         answers: the shapes of answer it can give.
-        learns: whether it needs labels; zero-shot does not.
+        learns: whether it needs labels; the untouched model does not.
         candidate: whether a study may ship it; the floor of the table may not.
+        points: whether it can choose among what a question itself marks, and not only among labels.
+        body: whether it stands on a backbone; Texts stand on a language's words, or on nothing.
     """
 
     name: str
@@ -30,6 +32,13 @@ class Method:
     answers: tuple[type[Any], ...] = (Choice, Spans)
     learns: bool = True
     candidate: bool = True
+    points: bool = True
+    body: bool = True
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is what a task's model does with 0 labels, which all others are compared with."""
+        return self.candidate and not self.learns
 
 
 ZERO_SHOT = "zero-shot"
@@ -37,33 +46,90 @@ METHODS = {
     each.name: each
     for each in (
         Method(ZERO_SHOT, "the untouched model, from the label names alone", learns=False),
-        Method("majority", "always the commonest answer: the floor", candidate=False),
-        Method("ngrams", "character n-grams and logistic regression; letters and shapes and a CRF for spans"),
+        Method("majority", "always the commonest answer: the floor", candidate=False, points=False, body=False),
+        Method(
+            "ngrams",
+            "character n-grams and logistic regression; letters and shapes and a CRF for spans",
+            points=False,
+            body=False,
+        ),
         Method("probe", "a head on the frozen body, starting from the label names"),
         Method(
             "contrastive",
             "the top four layers pull like-labelled texts together (SetFit's idea), then a probe",
             answers=(Choice,),
+            points=False,
         ),
         Method("top", "the head and the top two layers"),
         Method("lora", "the head and low-rank updates in every layer"),
         Method("full", "the head and everything below it"),
+        Method("do-nothing", "every text as it stands: the floor", (Text,), learns=False, candidate=False, body=False),
+        Method(
+            "dictionary",
+            "unknown words become the closest known one, the commonest of those",
+            (Text,),
+            learns=False,
+            candidate=False,
+            body=False,
+        ),
+        Method(
+            "channel",
+            "the untouched corrector: slips as people make them, and how common words are",
+            (Text,),
+            learns=False,
+            body=False,
+        ),
+        Method(
+            "channel-tuned",
+            "how sure it must be, and the words that right texts have, from the labels",
+            (Text,),
+            body=False,
+        ),
     )
 }
 
 
 def methods_for(task: Task[Any], asked: Sequence[str] = ()) -> tuple[Method, ...]:
-    """The methods that fit `task`, or those `asked` for, zero-shot always first among them.
+    """The methods that fit `task`, or those `asked` for, the untouched model always first among them.
 
     Raises:
         LowrungError: an unknown method, or one that cannot answer in the task's shape.
     """
-    fitting = {name: each for name, each in METHODS.items() if task.answer in each.answers}
+    fitting = {
+        name: each for name, each in METHODS.items() if task.answer in each.answers and (each.points or not task.points)
+    }
     for name in asked:
         if name not in fitting:
             raise LowrungError(unknown(f"method for {task.name}", name, fitting))
-    names = dict.fromkeys((ZERO_SHOT, *(asked or fitting)))
+    names = dict.fromkeys((untouched(task), *(asked or fitting)))
     return tuple(fitting[name] for name in names)
+
+
+def untouched(task: Task[Any]) -> str:
+    """The name of the method that stands for 0 labels in `task`."""
+    return next(each.name for each in METHODS.values() if each.untouched and task.answer in each.answers)
+
+
+def usual(task: Task[Any]) -> str:
+    """The name of the method that `fit` takes where nobody names one."""
+    return "channel-tuned" if task.answer is Text else "probe"
+
+
+def foundation(task: Task[Any], model: str = "") -> Any:
+    """What the methods of `task` stand on: the backbone of that name; where answers are Texts, a language's corrector.
+
+    Either says where it comes from in `source`.
+
+    Raises:
+        ModelError: no such backbone, or no such language.
+    """
+    if task.answer is Text:
+        from lowrung.models.correcting import corrector
+
+        return corrector(model or "en")
+    from lowrung.models.catalog import DEFAULT, backbone
+
+    return backbone(model or DEFAULT)
 
 
 def fit_method(
@@ -81,16 +147,20 @@ def fit_method(
     """A model made by `method` from `examples`; one that learns needs at least one.
 
     Args:
-        backbone: a models.text.TextBackbone. prefixes: a models.tuning.Prefixes of it, to share states.
+        backbone: what `foundation` gives. prefixes: a models.tuning.Prefixes of it, to share states.
     """
     from lowrung.models import baselines
 
     if method.learns and not examples:
-        raise LowrungError(f"method {method.name} needs labels and got none; zero-shot is the one that does without")
+        raise LowrungError(
+            f"method {method.name} needs labels and got none; {untouched(task)} is the one that does without"
+        )
     if method.name == "majority":
         return baselines.fit_majority(task, examples)
     if method.name == "ngrams":
         return baselines.fit_ngrams(task, examples, seed=seed)
+    if task.answer is Text:
+        return _corrector(method, examples, backbone, seed)
     how, settings = recipe(method.name)
     model = adapt(
         backbone,
@@ -108,6 +178,16 @@ def fit_method(
     return model
 
 
+def _corrector(method: Method, examples: Sequence[Example[Any]], base: Any, seed: int) -> Model[Any]:
+    from lowrung.models import correcting
+
+    if method.name == "do-nothing":
+        return correcting.DoNothing()
+    if method.name == "dictionary":
+        return correcting.Dictionary(base.lexicon)
+    return correcting.fit_corrector(base, examples, seed=seed) if method.learns else base
+
+
 def recipe(name: str) -> tuple[Any, Any]:
     """(how much moves, the training's settings) of a method that adapts a network; (None, None) of the others."""
     from lowrung.models import tuning
@@ -117,8 +197,8 @@ def recipe(name: str) -> tuple[Any, Any]:
         ZERO_SHOT: (tuning.Frozen(), Settings()),
         "probe": (tuning.Frozen(), PROBE),
         "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
-        "top": (tuning.Top(2), Settings(lr=2e-4)),
-        "lora": (tuning.LoRA(), Settings(lr=5e-4)),
-        "full": (tuning.Full(), Settings(lr=1e-4)),
+        "top": (tuning.Top(2), Settings(lr=2e-4, least=200)),
+        "lora": (tuning.LoRA(), Settings(lr=5e-4, least=200)),
+        "full": (tuning.Full(), Settings(lr=1e-4, least=200)),
     }
     return ways.get(name, (None, None))

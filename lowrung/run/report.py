@@ -78,7 +78,7 @@ def card(study_json: StudyJson) -> str:
     """
     study = _checked(study_json)
     gate, labels = study["gate"], study["options"]
-    untouched = gate["shipped"] == ZERO_SHOT
+    untouched = gate["shipped"] == gate["original"]
     shape = {"topic": "text-classification", "entities": "token-classification"}.get(study["task"])
     about = METHODS[gate["shipped"]].about if gate["shipped"] in METHODS else gate["shipped"]
     out = ["---", "library_name: lowrung"]
@@ -89,7 +89,8 @@ def card(study_json: StudyJson) -> str:
     out += [f"- **Method**: {gate['shipped']} ({about})"]
     if study["model"]:
         sum_ = f", checksum `{study['checksum']}`" if study["checksum"] else ""
-        out += [f"- **Backbone**: {_code(study['model'])}{sum_}"]
+        what = "Backbone" if gate["original"] == ZERO_SHOT else "Language"
+        out += [f"- **{what}**: {_code(study['model'])}{sum_}"]
     if labels:
         more = f" and {len(labels) - 40} more (all are in lowrung.json)" if len(labels) > 40 else ""
         out += [f"- **Labels** ({len(labels)}): {', '.join(map(_code, labels[:40]))}{more}"]
@@ -101,15 +102,17 @@ def card(study_json: StudyJson) -> str:
     out += ["|---|---|---|" if not untouched else "|---|---|"]
     for metric in _metrics(study):
         found = _grid(study, metric)["by"]
-        ours, theirs = found.get(_shipped_at(study)), found.get((ZERO_SHOT, 0))
+        ours, theirs = found.get(_shipped_at(study)), found.get((gate["original"], 0))
         cells = [metric, _long(ours), *([] if untouched else [_long(theirs)])]
         out += [f"| {' | '.join(_cell(each) for each in cells)} |"]
     out += ["", f"Intervals are 95 %. The decision: {gate['reason']}", ""]
     if study["sentence"]:
         out += [f"Which way is best for how many labels: {study['sentence']}.", ""]
     out += ["## Limits", "", *(f"- {each}" for each in _limits(study)), "", "## How to use it", ""]
-    out += ["```sh", 'lowrung answer DIR "text"', "```", "", "```python", "from lowrung import load", ""]
-    out += ['print(load("DIR").answer("text"))', "```", "", "`DIR` is the folder that this card lies in.", ""]
+    takes_text = labels or gate["original"] != ZERO_SHOT
+    given = ('"text"', '"text"') if takes_text else ("rows.jsonl", "rows")  # a row that points is more than a text
+    out += ["```sh", f"lowrung answer DIR {given[0]}", "```", "", "```python", "from lowrung import load", ""]
+    out += [f'print(load("DIR").answer({given[1]}))', "```", "", "`DIR` is the folder that this card lies in.", ""]
     made = [f"{name} {number}" for name, number in study["versions"].items()]
     told = [("Made", study["date"]), ("with", ", ".join(made)), ("rows' fingerprint", _code(study["fingerprint"]))]
     out += ["; ".join(f"{what} {value}" for what, value in told if value and value != "``") + ".", ""]
@@ -240,8 +243,10 @@ def _limits(study: StudyJson) -> list[str]:
         found.append(
             "Weakest labels: " + ", ".join(f"{_code(name)} (F1 {each['f1']:.2f})" for name, each in weak) + "."
         )
-    if study["gate"]["shipped"] == ZERO_SHOT:
-        found.append("It has learnt from no labelled row; the label names are all that it knows of the task.")
+    if study["gate"]["shipped"] == study["gate"]["original"]:
+        known = "the label names are all" if study["options"] else "where the candidates stand is all"
+        known = known if study["gate"]["original"] == ZERO_SHOT else "a language's words and slips are all"
+        found.append(f"It has learnt from no labelled row; {known} that it knows of the task.")
     return found
 
 

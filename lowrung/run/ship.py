@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrung import __version__, tasks
+from lowrung.core.answers import Text
 from lowrung.core.errors import ModelError, unknown
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
@@ -64,22 +65,13 @@ def ship(
         ModelError: the folder holds something else than a shipped model, the model cannot be saved, or the disk
             refuses; an old model there is intact.
     """
-    from lowrung.models import baselines
-    from lowrung.models.network import Adapted
-
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
         raise ModelError(f"{folder}: holds something else than a shipped model; name another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as new:
-            if isinstance(model, Adapted):
-                made = model.save(new)
-            elif isinstance(model, baselines.Majority | baselines.Ngrams | baselines.Crf):
-                baselines.save(model, new)
-                made = {"kind": "baseline", "name": model.name}
-            else:
-                raise ModelError(f"a {type(model).__name__} has no form on disk")
+            made = _saved(model, new)
             named = {"name": task.name, "options": list(task.options), "meanings": dict(task.meanings)}
             whole = {"task": named, "model": made, "versions": versions(), "date": now(), **facts}
             for name, content in ((FACTS, whole), (REPORT, report)):
@@ -90,6 +82,22 @@ def ship(
             f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed"
         ) from problem
     return Shipped(task, model, whole, folder)
+
+
+def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:
+    """Write the model's own files; what lowrung.json says of it."""
+    from lowrung.models import baselines, correcting
+
+    if isinstance(model, baselines.Majority | baselines.Ngrams | baselines.Crf):
+        baselines.save(model, folder)
+        return {"kind": "baseline", "name": model.name}
+    if isinstance(model, correcting.Mending):
+        return correcting.save(model, folder)
+    from lowrung.models.network import Adapted
+
+    if isinstance(model, Adapted):
+        return model.save(folder)
+    raise ModelError(f"a {type(model).__name__} has no form on disk")
 
 
 def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str, str] | None = None) -> Shipped:
@@ -122,6 +130,10 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
         from lowrung.models.baselines import load_baseline
 
         return Shipped(task, load_baseline(folder), facts, folder)
+    if kind == "corrector":
+        from lowrung.models.correcting import load_corrector
+
+        return Shipped(task, load_corrector(folder), facts, folder)
     from lowrung.models import network
 
     return Shipped(task, network.load(folder, facts["model"]), facts, folder)
@@ -159,7 +171,12 @@ DEFAULT_OPTIONS = {"entities": ("PER", "ORG", "LOC")}  # what an embedded defaul
 def default(
     task: Task[Any], *, model: str = "", options: Sequence[str] = (), meanings: Mapping[str, str] | None = None
 ) -> Shipped:
-    """The untouched backbone on `task`: zero-shot, from the label names."""
+    """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a language's corrector."""
+    if task.answer is Text:
+        from lowrung.models.correcting import corrector
+
+        made = corrector(model or "en")
+        return Shipped(task, made, {"task": {"name": task.name, "options": []}, "method": made.name})
     from lowrung.models.catalog import DEFAULT, backbone
     from lowrung.models.tuning import Frozen
     from lowrung.run.adapt import adapt
@@ -175,7 +192,9 @@ def fingerprint(examples: Sequence[Example[Any]]) -> str:
     """sha256 of questions and golds, in order: the same rows give the same fingerprint on any machine."""
     digest = hashlib.sha256()
     for each in examples:
-        digest.update(repr((each.question.texts, each.golds)).encode())
+        asked = each.question
+        marked = (asked.options, asked.marks) if asked.marks else ()  # rows may differ in nothing else
+        digest.update(repr((asked.texts, each.golds, *marked)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ from lowrung.data.splits import keys
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.evaluate import Report, Score, interval
-from lowrung.run.methods import ZERO_SHOT, Method, methods_for
+from lowrung.run.methods import Method, foundation, methods_for
 from lowrung.run.ship import fingerprint, now, ship, versions
 
 ALL = "all"
@@ -129,16 +129,17 @@ def study(
         LowrungError: an unknown task or method, no seed, or `labels` that are no numbers.
         ModelError: no such backbone, or `out`/model holds something else than a shipped model.
     """
-    from lowrung.models.catalog import DEFAULT, backbone
     from lowrung.models.tuning import Prefixes
     from lowrung.tasks import task as named
 
-    body = backbone(model or DEFAULT)
-    plan = _plan(named(task) if isinstance(task, str) else task, rows, test, methods, labels, seeds, balanced)
+    task = named(task) if isinstance(task, str) else task
+    body = foundation(task, model)
+    plan = _plan(task, rows, test, methods, labels, seeds, balanced)
     store = Store(Path(out) if out else None, plan, body.source.checksum)
-    bench = Bench(plan, body, Prefixes(body), store, watch)
+    prefixes = Prefixes(body) if plan.untouched.body else None
+    bench = Bench(plan, body, prefixes, store, watch)
     cells, reports = bench.run()
-    original = reports[ZERO_SHOT, 0]
+    original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
     compared = compare(original, reports[winner.name, at], confidence=confidence, closer=True)
     gate = _gate(plan, winner, at, compared)
@@ -147,7 +148,7 @@ def study(
     summary = tuple(_summary(plan, reports))
     switch = tuple(_switch_points(plan, reports))
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
-    facts = _facts(plan, model or DEFAULT, body.source.checksum, switch, best, compared, confidence)
+    facts = _facts(plan, model or body.source.name, body.source.checksum, switch, best, compared, confidence)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
         _write(made, Path(out), chosen, body)
@@ -168,7 +169,7 @@ def _plan(
     held = tuple(each for each in _examples_of_test(task, test) if each.golds)
     if len(train) < 4:
         raise DataError(f"a study needs at least 4 rows with labels, and got {len(train)}; `answer` needs none")
-    if len(task.options) < 2 and task.answer is Choice:
+    if len(task.options) == 1 and task.answer is Choice:
         raise DataError(f"all rows have the label {task.options[0]!r}; there is nothing to choose")
     if seeds < 1:
         raise LowrungError(f"a study needs at least 1 seed, not {seeds}")
@@ -211,14 +212,15 @@ def _winner(plan: Plan[A], bench: Bench[A], reports: Reports[A]) -> tuple[Method
             found = list(reports[method.name, most])
         scores[method.name] = sign * sum(each.value(metric) for each in found) / len(found)
     if not scores:
-        return plan.method(ZERO_SHOT), 0
+        return plan.untouched, 0
     return plan.method(max(scores, key=lambda name: scores[name])), most
 
 
 def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
-    if winner.name == ZERO_SHOT:
+    original = plan.untouched.name
+    if winner.name == original:
         reason = "no method that learns was asked for: the untouched model ships."
-        return Gate(ZERO_SHOT, ZERO_SHOT, ZERO_SHOT, at, compared.probability_better, reason)
+        return Gate(original, original, original, at, compared.probability_better, reason)
     numbers = (
         f"{compared.metric} {compared.value_two:.3f} against {compared.value_one:.3f} of the untouched model, "
         f"probability {told(compared.probability_better)} of being better over {compared.rows} rows"
@@ -226,17 +228,19 @@ def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
     if compared.better:
         whole = "" if at == len(plan.train) else f", fitted to all {len(plan.train)} rows"
         reason = f"{winner.name} with {at} labels ships{whole}: {numbers}."
-        return Gate(winner.name, ZERO_SHOT, winner.name, at, compared.probability_better, reason)
+        return Gate(winner.name, original, winner.name, at, compared.probability_better, reason)
     ahead = compared.difference.value > 0
     more = f" About {compared.rows_needed} more test rows would tell." if ahead and compared.rows_needed else ""
     asked = f"{compared.confidence:g} is asked for"
     reason = f"the untouched model ships: {winner.name} with {at} labels has {numbers}; {asked}.{more}"
-    return Gate(ZERO_SHOT, ZERO_SHOT, winner.name, at, compared.probability_better, reason, compared.rows_needed)
+    return Gate(original, original, winner.name, at, compared.probability_better, reason, compared.rows_needed)
 
 
 def _summary(plan: Plan[A], reports: Reports[A]) -> Iterator[Line]:
     for (method, number), found in reports.items():
         for metric in plan.task.metrics:
+            if not metric.tells(found[0].examples):
+                continue
             score: Score = interval(found, metric)
             yield Line(method, number, metric.name, score.value, score.low, score.high)
 
@@ -253,16 +257,17 @@ def _switch_points(plan: Plan[A], reports: Reports[A]) -> Iterator[dict[str, Any
     """
     metric = plan.task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
+    untouched = plan.untouched.name
     rivals = [method.name for method in plan.methods if method.candidate and method.learns]
 
     def of(name: str, number: int) -> list[Report[A]]:
-        return reports[(name, 0) if name == ZERO_SHOT else (name, number)]
+        return reports[(name, 0) if name == untouched else (name, number)]
 
     def value(name: str, number: int) -> float:
         found = of(name, number)
         return sign * sum(each.value(metric) for each in found) / len(found)
 
-    best, begins, before = ZERO_SHOT, 0, 0
+    best, begins, before = untouched, 0, 0
     for number in plan.labels[1:]:
         leader = max(rivals, key=lambda name: value(name, number), default=best)
         ahead = value(leader, number) - value(best, number)
