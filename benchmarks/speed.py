@@ -94,7 +94,7 @@ def fit_part(asked: argparse.Namespace) -> Facts:
     facts["dev rows"], facts["trainer epochs"] = len(dev), asked.epochs
     facts["lowrung top"], facts["trainer"] = _curve_facts(ours), _curve_facts(theirs)
     target = min(facts["lowrung top"]["best"], facts["trainer"]["best"])
-    reached = [next(seconds for seconds, score in curve if score >= target) for curve in (ours, theirs)]
+    reached = [next(seconds for seconds, score in curve if round(score, 4) >= target) for curve in (ours, theirs)]
     facts["both reach"] = round(target, 4)
     facts["cpu seconds until then, evaluations apart"] = [round(each, 2) for each in reached]
     facts["trainer takes times"] = round(reached[1] / reached[0], 2) if target else None  # a score of 0 says nothing

@@ -160,7 +160,7 @@ def show(rows: list[Row]) -> None:
         lines = []
         for row in sorted((row for row in rows if row["set"] == name), key=lambda row: -row["f0.5"]):
             cells = [f"{100 * row[each]:.{2 if each == 'broken' else 1}f}" for each in columns]
-            lines.append([row["tool"], *cells, f"{speed.get(row['tool'], 0):,}"])
+            lines.append([row["tool"], *cells, f"{speed[row['tool']]:,}" if row["tool"] in speed else "-"])
         print(f"\n{name}, in %\n\n{kept.table(('tool', *columns, 'words/s'), lines)}")
 
 

@@ -17,6 +17,7 @@ ALPHABET = 30  # letters that may be put in by chance
 WIDER = 0.3  # the trust in what was counted in a wider context than the nearest one that is known
 MARGIN = 2  # equal letters around what differs that may have a part in it
 NEVER = -60.0
+FAINT = 1e-9  # a way to here that is less likely than this is not followed
 REMEMBERED = 100_000  # pairs
 
 Letters: TypeAlias = tuple[str, ...]
@@ -73,7 +74,7 @@ class Channel:
         for i in range(first, stop + 1):
             for j in range(first, last + 1):
                 here = table[i - first][j - first]
-                if here:
+                if here > FAINT:
                     self._step(ours, theirs, (i, j), (stop, last), table, first, here)
         return table[-1][-1]
 

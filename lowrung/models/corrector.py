@@ -171,16 +171,19 @@ class Corrector:
             return (keep,)
         found = []
         for each in lexicon.candidates(written, OFFERED, reach=1 if known else None)[1:]:
-            option = self._option(written, opens, each)
-            if option.channel + weights.frequency * option.prior > bar - self._room:
+            option = self._option(written, opens, each, bar - self._room)
+            if option is not None and option.channel + weights.frequency * option.prior > bar - self._room:
                 found.append(option)
         found.sort(key=lambda each: -(each.channel + weights.frequency * each.prior))
         return (keep, *found)
 
     _room = 3.0  # logits below the bar that options still have, to be named as others and to be tuned among
 
-    def _option(self, written: str, opens: bool, each: Candidate) -> Option:
+    def _option(self, written: str, opens: bool, each: Candidate, bar: float) -> Option | None:
+        """None where no slip could be likely enough to lift it over the bar."""
         count = each.count if each.kind == "split" else self._count(each.text, written, opens)
+        if LIKELY + self.weights.frequency * self._log(count) <= bar:
+            return None
         meant = " ".join(self.lexicon.cased(part, written if at == 0 else part) for at, part in _parts(each.text))
         if written.isupper() and len(written) > 1:
             meant = meant.upper()
