@@ -107,6 +107,8 @@ def test_the_head_alone_can_be_practised(body, text):
 def test_what_cannot_be_practised_is_said_in_one_line(body, text, tmp_path):
     with pytest.raises(LowrungError, match="topic cannot be practised"):
         practise(task("topic"), [text], model=body)
+    with pytest.raises(LowrungError, match="none answers spelling yet"):
+        practise(task("spelling"), [text], model=body)
     with pytest.raises(LowrungError, match="at least 1 step"):
         practise(task("pronoun"), [text], model=body, steps=0)
     empty = tmp_path / "empty.txt"

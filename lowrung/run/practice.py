@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Generic
 
 from lowrung import __version__
-from lowrung.core.answers import A
+from lowrung.core.answers import A, Text
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.task import Example, Task
 from lowrung.data.files import iter_rows
@@ -83,6 +83,8 @@ def practise(
 
     if task.practice is None:
         raise LowrungError(f"task {task.name} cannot be practised on raw text; it needs labelled rows")
+    if task.answer is Text:
+        raise LowrungError(f"practice moves a network, and none answers {task.name} yet; its own model learns by fit")
     if steps < 1 and not isinstance(how, Frozen):
         raise LowrungError(f"practice needs at least 1 step, not {steps}")
     begun = time.monotonic()
