@@ -35,7 +35,7 @@ from lowrung.data.noise import Noise, noise
 from lowrung.models import catalog
 from lowrung.models.batch import Batch, pad
 from lowrung.models.characters import Letters, LettersBody
-from lowrung.models.heads import pieces_of
+from lowrung.models.heads import states_at
 from lowrung.models.network import bfloat16_pays
 from lowrung.models.text import Source, TextBackbone
 
@@ -174,11 +174,7 @@ class School:
 def states_of(batch: Batch, hidden: Tensor, spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
     """The mean state of the pieces of each word, of all questions one after the other.  (B, T, D) -> (M, D)"""
     places = pad([torch.tensor(each or [(0, 1)]) for each in spans])  # (B, N, 2)
-    low, high = pieces_of(batch.offsets, places)
-    sums = F.pad(hidden.cumsum(1), (0, 0, 1, 0))
-    reach = (-1, -1, hidden.shape[-1])
-    total = sums.gather(1, high[..., None].expand(*reach)) - sums.gather(1, low[..., None].expand(*reach))
-    means = total / (high - low).clamp(min=1)[..., None]
+    means = states_at(hidden, batch.offsets, places)
     return torch.cat([means[at, : len(each)] for at, each in enumerate(spans)])
 
 

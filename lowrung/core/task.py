@@ -120,6 +120,16 @@ class Task(Generic[A]):
         return replace(self, options=(*self.options, *sorted(found - set(self.options))))
 
 
+def text_of(row: Row) -> str:
+    """The text of a row's column `text`; raises DataError where it is none, or nothing but blanks."""
+    text = row.get("text")
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"'text' holds text, not {text!r}")
+    if not text or not text.strip():
+        raise DataError("column 'text' is empty")
+    return text
+
+
 def labels_of(gold: object) -> tuple[str, ...]:
     """The label names in an answer: a Choice's option, the Spans' labels, () for a Text."""
     if isinstance(gold, Choice):

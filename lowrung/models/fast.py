@@ -56,7 +56,7 @@ class Graph:
             raise ModelError("answering by onnxruntime is an extra: pip install 'lowrung[fast]'")
         import onnxruntime
 
-        self.kinds, self.letters = kinds, letters
+        self.kinds = kinds
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.log_severity_level = 3

@@ -157,11 +157,7 @@ class Tag(nn.Module):
         mask = pad([torch.ones(len(each), dtype=torch.bool) for each, _ in found])
         if not mask.shape[1]:
             return hidden.new_zeros(len(found), 0, hidden.shape[-1]), pad([each for _, each in found]), mask
-        low, high = pieces_of(batch.offsets, spans)  # (B, N) each
-        sums = F.pad(hidden.float().cumsum(1), (0, 0, 1, 0))  # (B, T + 1, D)
-        reach = (-1, -1, hidden.shape[-1])
-        total = sums.gather(1, high[..., None].expand(*reach)) - sums.gather(1, low[..., None].expand(*reach))
-        return total / (high - low).clamp(min=1)[..., None], pad([each for _, each in found]), mask
+        return states_at(hidden, batch.offsets, spans), pad([each for _, each in found]), mask
 
     def scores(self, states: Tensor, seen: Tensor) -> Tensor:
         """(B, N, D or 2 D), (B, N, 3 C) -> (B, N, 1 + 2 K)"""
@@ -263,7 +259,16 @@ class Tag(nn.Module):
         return Spans(tuple(found))
 
 
-def pieces_of(offsets: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
+def states_at(hidden: Tensor, offsets: Tensor, spans: Tensor) -> Tensor:
+    """The mean state of the pieces of each span.  (B, T, D), (B, T, 2), (B, N, 2) -> (B, N, D)"""
+    low, high = _pieces_of(offsets, spans)  # (B, N) each
+    sums = F.pad(hidden.float().cumsum(1), (0, 0, 1, 0))  # (B, T + 1, D)
+    reach = (-1, -1, hidden.shape[-1])
+    total = sums.gather(1, high[..., None].expand(*reach)) - sums.gather(1, low[..., None].expand(*reach))
+    return total / (high - low).clamp(min=1)[..., None]
+
+
+def _pieces_of(offsets: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     """The first piece of each word and the one after its last.  (B, T, 2), (B, N, 2) -> (B, N), (B, N)
 
     A word without a piece of its own (a tokenizer may drop a letter it does not know) takes the piece before it,

@@ -18,7 +18,7 @@ from lowrung.core.parts import Question
 from lowrung.core.words import words
 from lowrung.data.names import sentence_ends
 from lowrung.models.batch import Batch, pad
-from lowrung.models.heads import FORBIDDEN, pieces_of
+from lowrung.models.heads import FORBIDDEN, states_at
 
 # What is known of pronouns without a label: cue → its weight. People repeat the subject, the last one named, the one
 # they talk about most, and keep its place in the sentence. Halves and ones, so that nothing is fitted to a data set.
@@ -90,11 +90,7 @@ class Point(nn.Module):
         """States of the marks (the mean of their pieces) side by side: (B, T, D) -> Seen"""
         marks = pad([torch.tensor([(each.start, each.end) for each in asked.marks]) for asked in batch.questions])
         mask = pad([torch.ones(len(asked.marks) - 1, dtype=torch.bool) for asked in batch.questions])
-        low, high = pieces_of(batch.offsets, marks)
-        sums = F.pad(hidden.float().cumsum(1), (0, 0, 1, 0))  # (B, T + 1, D)
-        reach = (-1, -1, hidden.shape[-1])
-        total = sums.gather(1, high[..., None].expand(*reach)) - sums.gather(1, low[..., None].expand(*reach))
-        states = self.norm(total / (high - low)[..., None]) / math.sqrt(hidden.shape[-1])  # (B, 1 + C, D)
+        states = self.norm(states_at(hidden, batch.offsets, marks)) / math.sqrt(hidden.shape[-1])  # (B, 1 + C, D)
         one, each = states[:, :1].expand(-1, mask.shape[1], -1), states[:, 1:]
         root = math.sqrt(hidden.shape[-1])  # a product of two is as long as one
         both = torch.cat([each, root * one * each, (one - each).abs()], -1)

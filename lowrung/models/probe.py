@@ -53,13 +53,9 @@ def fit_rank(head: Rank, features: Tensor, options: Sequence[str], *, seed: int)
     accuracy, then log-loss; the temperature of the confidences from the same held-out rows (Guo et al. 2017).
     """
     wanted = torch.tensor([head.options.index(option) for option in options])
-    repeats = 3 if len(wanted) < REPEATED else 1
-    held_out = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
+    held_out, learning = _held_out(wanted, seed)
     chosen = GRID[1]
     if held_out:
-        learning = torch.ones(len(held_out), len(wanted))
-        for number, places in enumerate(held_out):
-            learning[number, places] = 0
         truth = torch.cat([wanted[places] for places in held_out])
         held: dict[tuple[float, float], Tensor] = {}
         for setting in GRID:
@@ -90,13 +86,9 @@ def fit_point(head: Point, seen: Seen, wanted: Tensor, *, seed: int) -> None:
     Softmax regression with a quadratic pull towards what places say before the first label. Its strength comes from
     cross-validation on log-loss, and the temperature of the confidences from the same held-out rows.
     """
-    repeats = 3 if len(wanted) < REPEATED else 1
-    held_out = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
+    held_out, learning = _held_out(wanted, seed)
     chosen = POINT_GRID[0]
     if held_out:
-        learning = torch.ones(len(held_out), len(wanted))
-        for number, places in enumerate(held_out):
-            learning[number, places] = 0
         truth = torch.cat([wanted[places] for places in held_out])
         held: dict[tuple[float, float], Tensor] = {}
         for setting in POINT_GRID:
@@ -144,6 +136,16 @@ def _solve_point(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     return [move.detach() for move in moves]
+
+
+def _held_out(wanted: Tensor, seed: int) -> tuple[list[Tensor], Tensor]:
+    """The places held out in each fold of repeated stratified cross-validation; what is learnt from, (folds, N)."""
+    repeats = 3 if len(wanted) < REPEATED else 1
+    parts = [part for repeat in range(repeats) for part in _folds(wanted.tolist(), 4, f"{seed} {repeat}")]
+    learning = torch.ones(len(parts), len(wanted))
+    for number, places in enumerate(parts):
+        learning[number, places] = 0
+    return parts, learning
 
 
 def temperature_of(logits: Tensor, wanted: Tensor) -> float:

@@ -10,7 +10,7 @@ from lowrung.core.answers import Choice, Span, Spans
 from lowrung.core.edits import Edit, apply
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Example, Row, Task
+from lowrung.core.task import Example, Row, Task, text_of
 from lowrung.core.words import words
 from lowrung.data.names import COMMON, Place, candidates, distinct, language_of, named, sentence_ends
 from lowrung.data.swaps import FORMS, SWAPS, person
@@ -22,11 +22,7 @@ WHICH = "Which of the candidates does the marked pronoun stand for?"
 
 def ask(row: Row) -> Question:
     """The marks are the pronoun, then the candidates; the options are the candidates' words, then `NONE`."""
-    text = row.get("text")
-    if text is not None and not isinstance(text, str):
-        raise DataError(f"'text' holds text, not {text!r}")
-    if not text or not text.strip():
-        raise DataError("column 'text' is empty")
+    text = text_of(row)
     pronoun = _span(text, row.get("pronoun"), "pronoun")
     given = row.get("candidates")
     if not _listed(given) or not len(given):  # type: ignore[arg-type]

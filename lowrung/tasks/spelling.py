@@ -6,7 +6,7 @@ from random import Random
 from lowrung.core.answers import Text
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task
+from lowrung.core.task import Row, Task, text_of
 from lowrung.data.noise import Noise, noise
 from lowrung.metrics.text import MENDING
 
@@ -15,12 +15,7 @@ LEAST, MOST = 0.05, 0.35  # shares of damaged words; from few slips to a learner
 
 
 def ask(row: Row) -> Question:
-    text = row.get("text")
-    if text is not None and not isinstance(text, str):
-        raise DataError(f"'text' holds text, not {text!r}")
-    if not text or not text.strip():
-        raise DataError("column 'text' is empty")
-    return Question((text,))
+    return Question((text_of(row),))
 
 
 def golds(row: Row) -> tuple[Text, ...]:
