@@ -18,6 +18,7 @@ from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError, unknown
 from lowrung.core.task import Example, Row, Task
 from lowrung.data import splits
+from lowrung.data.winobias import row_of as winobias_row
 from lowrung.tasks import task as task_named
 
 Rows: TypeAlias = list[Row]
@@ -32,6 +33,7 @@ GENDERS = {"F": "feminine", "M": "masculine"}
 
 TOPICS = ("banking77", "trec", "sst2", "sms_spam")
 ENTITIES = ("wnut17", "uner_ewt", "btc")
+SPELLING_ZH = ("sighan14", "sighan15", "sighan15_full")
 
 # Labels that are codes, in words, as somebody who knows the set would write them; never tuned on a score.
 MEANINGS = {
@@ -92,11 +94,11 @@ def gap() -> Loaded:
 
 
 def winobias(split: str = "test") -> Rows:
-    """Sentences with two occupations and one pronoun; `condition` is "pro" or "anti" the stereotype.
+    """Sentences with two occupations and one pronoun, as the product reads them; `stereotype` is "pro" or "anti".
 
     A row that does not mark one pronoun and one antecedent among its two occupations is left out.
     """
-    return [row for each in _read("pronoun", "winobias", split) if (row := _of_winobias(each))]
+    return [row for each in _read("pronoun", "winobias", split) if (row := winobias_row(each))]
 
 
 def spelling(name: str, split: str, most: int | None = None) -> tuple[Task[Any], list[Example[Any]]]:
@@ -106,7 +108,9 @@ def spelling(name: str, split: str, most: int | None = None) -> tuple[Task[Any],
         DataError: its folder is not there.
     """
     task = task_named("spelling")
-    rows = (row for row in _read("spelling", name, split)[:most] if row["source"].strip() and row["target"].strip())
+    read = _read("spelling_zh" if name in SPELLING_ZH else "spelling", name, split)[:most]
+    # a row without a target has a slip whose place is not known
+    rows = (row for row in read if row["source"].strip() and (row["target"] or "").strip())
     return task, [task.example({"id": row["id"], "text": row["source"], "correct": row["target"]}) for row in rows]
 
 
@@ -122,21 +126,6 @@ def _of_gap(row: Row) -> Row:
         "referent": right[0] if right else None,
         "gender": GENDERS[row["gender"]],
     }
-
-
-def _of_winobias(row: Row) -> Row | None:
-    if len(row["mentions"]) != 2 or len(row["occupations"]) != 2:
-        return None
-    text, (start, end) = row["text"], (row["offset"], row["offset"] + len(row["pronoun"]))
-    places = [[at, at + len(word)] for word, at in row["occupations"]]
-    low, high = row["answer_offset"], row["answer_offset"] + len(row["answer"])
-    right = [at for at, (left, stop) in enumerate(places) if low <= left and stop <= high]
-    inside = any(left < end and start < stop for left, stop in places)
-    if len(right) != 1 or inside or not text.strip():
-        return None
-    gender = "masculine" if row["pronoun"].casefold() in ("he", "him", "his", "himself") else "feminine"
-    about = {"id": row["id"], "condition": row["condition"], "gender": gender}
-    return {**about, "text": text, "pronoun": [start, end], "candidates": places, "referent": right[0]}
 
 
 def load(name: str) -> Loaded:

@@ -42,7 +42,7 @@ class Asker:
         self.asked = [self.task.example(row) for row in (dev if part == "dev" else test)[:most]]
         rows = datasets.winobias("dev" if part == "dev" else "test")
         self.sides = {
-            side: [self.task.example(row) for row in rows if row["condition"] == side][:most]
+            side: [self.task.example(row) for row in rows if row["stereotype"] == side][:most]
             for side in ("pro", "anti")
         }
         self.shared = Prefixes(backbone())

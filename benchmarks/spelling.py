@@ -19,6 +19,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -66,8 +67,11 @@ def made(tool: str) -> Iterator[Any]:
         from lowrung.models import correcting
 
         correcting.corrector.cache_clear()
-        base = correcting.corrector()
-        yield correcting.Dictionary(base.lexicon) if tool == "lowrung dictionary" else base
+        base = correcting.corrector(context=tool == "lowrung channel")
+        if tool == "lowrung dictionary":
+            yield correcting.Dictionary(base.lexicon)
+        else:
+            yield replace(base, beside=None, reach=0.0) if tool == "lowrung words alone" else base
     elif tool == "symspellpy":
         from importlib.resources import files
 
@@ -164,7 +168,17 @@ def show(rows: list[Row]) -> None:
         print(f"\n{name}, in %\n\n{kept.table(('tool', *columns, 'words/s'), lines)}")
 
 
-TOOLS = ("lowrung channel", "lowrung dictionary", "symspellpy", "pyspellchecker", "autocorrect", "aspell", "hunspell")
+TOOLS = (
+    "lowrung channel",
+    "lowrung neighbours",
+    "lowrung words alone",
+    "lowrung dictionary",
+    "symspellpy",
+    "pyspellchecker",
+    "autocorrect",
+    "aspell",
+    "hunspell",
+)
 
 
 def main() -> None:

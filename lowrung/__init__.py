@@ -34,6 +34,7 @@ _HOME = {  # public name → the room it lives in
     "load": "run.ship",
     "evaluate": "run.evaluate",
     "compare": "run.compare",
+    "audit": "run.audit",
     "study": "run.study",
 }
 __all__ = ["__version__", *sorted(_HOME)]

@@ -1,15 +1,13 @@
-"""Counts the English lexicon from raw text, and how often the corrector that stands on it mends right words.
+"""Counts the English lexicon from raw text.
 
     .venv/bin/python -m recipes.lexicon_en
 
 Reads, in the folder `LOWRUNG_DATA` (default: `../shared/data` beside the repository), the English texts of corpus/ and
-its word lists; writes lowrung/models/lexicon-en.tsv.xz and corrector-en.json. What is written holds counts of words and
-shares, no text.
+its word lists; writes lowrung/models/lexicon-en.tsv.xz, which holds counts of words, no text.
 """
 
 from __future__ import annotations
 
-import json
 import lzma
 import os
 from collections import Counter
@@ -17,7 +15,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from lowrung.models.correcting import corrector
 from lowrung.models.lexicon import HOME, SUFFIX, Lexicon, fold
 
 DATA = Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "corpus"
@@ -81,15 +78,6 @@ def main() -> None:
         raise SystemExit(f"{path.stat().st_size:,} bytes are too many: lower MOST")
     print(f"{len(made):,} words in {len(kept):,} forms of {made.total:,} met; {len(dropped):,} dropped as misspellings")
     print(f"{path.stat().st_size:,} bytes; dropped: {' '.join(sorted(dropped)[:: max(1, len(dropped) // 60)])}")
-    measure()
-
-
-def measure() -> None:
-    """The share of right words that the corrector mends, by how strict it is."""
-    made = corrector("en").with_curve(line.strip() for line in lines(held=True))
-    path = HOME / "corrector-en.json"
-    path.write_text(json.dumps({"curve": [[round(share, 7), logits] for share, logits in made.curve]}) + "\n", "utf-8")
-    print(f"mends {100 * made.curve[0][0]:.3f} % of the words of clean text")
 
 
 if __name__ == "__main__":

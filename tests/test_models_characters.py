@@ -7,10 +7,12 @@ import pytest
 import torch
 from tiny_encoder import NAMES, write_tiny_encoder
 
+from lowrung.core.edits import Edit
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.models import catalog
 from lowrung.models.characters import END, Letters, LettersBody, spelling
+from lowrung.models.pieces import Tokenizer
 from lowrung.models.text import Source, TextBackbone
 from lowrung.models.tuning import Full, Prefixes, Top
 from lowrung.run.adapt import adapt
@@ -142,3 +144,24 @@ def test_the_graph_reads_letters_too(plain):
 
 def test_a_source_is_a_name_and_a_checksum(plain):
     assert lettered(plain).source == Source(plain.source.name, plain.source.checksum)
+
+
+def test_words_are_read_as_they_are_meant_and_lie_where_they_stand(plain):
+    mends = {"Ada lvies inn Lon don .": (Edit(4, 9, "lives"), Edit(10, 13, "in"), Edit(14, 21, "London"))}
+    tokenizer = Tokenizer(
+        plain.tokenizer.inner, longest=64, spell=True, mend=lambda texts: [mends.get(text, ()) for text in texts]
+    )
+    damaged, clean = "Ada lvies inn Lon don .", "Ada lives in London ."
+    (ids, offsets), (others, _) = tokenizer.pieces([damaged, clean])
+    assert ids == others
+    assert [damaged[start:end] for start, end in offsets] == ["Ada", "lvies", "inn", "Lon don", "."]
+    assert offsets == sorted(offsets)
+    assert tokenizer.batch([Question((damaged,))]).spelt[0] == ("", "Ada", "lvies", "inn", "Lon", ".", "")
+
+
+def test_a_word_read_as_two_gives_both_its_place(plain):
+    tokenizer = Tokenizer(
+        plain.tokenizer.inner, longest=64, mend=lambda texts: [(Edit(0, 6, "Ada in"),) for _ in texts]
+    )
+    _, offsets = tokenizer.pieces(["Adainn London"])[0]
+    assert offsets == [(0, 6), (0, 6), (7, 13)]

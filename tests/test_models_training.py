@@ -123,10 +123,14 @@ def test_nothing_but_matrices_decays(backbone: Any, how: str) -> None:
 
     network = _network(backbone, "entities", how)
     decay = {
-        id(each): group["weight_decay"] for group in _groups(network, _settings(decay=0.5)) for each in group["params"]
+        id(each): group["weight_decay"]
+        for group in _groups(parameters(network), _settings(decay=0.5))
+        for each in group["params"]
     }
     rates = {
-        id(each): group["lr"] for group in _groups(network, _settings(lr=3.0, head_lr=5.0)) for each in group["params"]
+        id(each): group["lr"]
+        for group in _groups(parameters(network), _settings(lr=3.0, head_lr=5.0))
+        for each in group["params"]
     }
     for name, each in parameters(network).items():
         spared = each.ndim < 2 or name.endswith("bias") or "norm" in name.lower()

@@ -20,7 +20,12 @@ NEW = {
     "topic": ["was I charged for the card?", "a parcel in London", "?", "Ünïcode 的 text " * 60],
     "entities": ["Grace met Ada in Rome.", "nothing", "Émile lives in 東京 😀 Paris", "Ada lives in London. " * 20],
 }
-CASES = [(name, method) for name in ROWS for method, known in METHODS.items() if task(name).answer in known.answers]
+CASES = [
+    (name, method)
+    for name in ROWS
+    for method, known in METHODS.items()
+    if task(name).answer in known.answers and not known.practised
+]
 
 
 @pytest.fixture(scope="module")

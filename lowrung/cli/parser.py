@@ -27,9 +27,12 @@ A study that was stopped goes on where it was when the same command is given aga
     "practice": (
         "rehearse a task on raw text, without a label, and ship the model",
         """
-  lowrung practice pronoun --text wiki.txt.xz news.jsonl.gz --steps 2000 --out models/pronoun
+  lowrung practice pronoun --text wiki.txt.xz news.jsonl.gz --minutes 30 --out models/pronoun
+  lowrung practice spelling --text mails.jsonl --column body --out models/spelling
+  lowrung practice --masked --text mails.jsonl --column body --steps 5000 --out models/body
 
 Rows are made of the text as it goes; of every 20 documents one is kept out, and rows made of it say how well it went.
+For spelling the words of the text are counted, and those that are no slips become words of your own.
 A practice that was stopped goes on where it was when the same command is given again.""",
     ),
     "answer": (
@@ -54,6 +57,16 @@ With --out, a run that was stopped goes on after its last whole line when the sa
         """
   lowrung compare topic runs/topic test.jsonl
   lowrung compare models/old models/new test.jsonl --json""",
+    ),
+    "audit": (
+        "swap genders, names and dialect marks in rows: how many answers flip, and how far groups are apart",
+        """
+  lowrung audit runs/topic test.jsonl
+  lowrung audit models/pronoun gap-test.jsonl --swaps gender,names
+  lowrung audit pronoun wino/data/*_stereotyped_type1.txt.test      (WinoBias as it is published)
+  lowrung audit runs/topic test.jsonl --groups dialect --json
+
+Rows without a right answer will do for the flips; scores and groups need it.""",
     ),
     "try": (
         "an answer now from the embedded model, from the label names alone",
@@ -163,6 +176,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         metavar="P",
         help="probability of being better from which the winner ships (default 0.95)",
     )
+    _text(study, beside="practice-")
     study.add_argument("--balanced", action="store_true", help="draw equally many rows a class")
     study.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>")
     _backbone(study)
@@ -176,8 +190,9 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         "--method",
         default="",
         metavar="NAME",
-        help="as `lowrung methods` names it (default probe; for spelling channel-tuned)",
+        help="as `lowrung methods` names it (default probe; for spelling channel-tuned; with --text practice)",
     )
+    _text(fit, beside="practice-")
     fit.add_argument("--dev", metavar="ROWS", help="rows to stop early by and to report a score on")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     fit.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>-<method>")
@@ -186,15 +201,24 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     _wishes(fit)
 
     practice = verbs["practice"]
-    _task(practice)
+    practice.add_argument("task", nargs="?", default="", metavar="TASK", help="as `lowrung tasks` names it")
+    practice.add_argument("--masked", action="store_true", help="no task: teach a body to guess hidden pieces")
+    _text(practice, required=True)
+    practice.add_argument("--steps", type=int, metavar="N", help="of 16 rows each; default 1000")
     practice.add_argument(
-        "--text", nargs="+", required=True, metavar="FILE", help="raw text: .txt, or rows with --column; also .gz, .xz"
+        "--minutes",
+        type=_minutes,
+        default=0.0,
+        metavar="N",
+        help="stop after so many; with --steps, whichever is first",
     )
-    practice.add_argument("--column", default="text", metavar="NAME", help="the column of rows that holds the text")
-    practice.add_argument("--steps", type=int, default=1000, metavar="N", help="of 16 rows each; default 1000")
+    practice.add_argument(
+        "--least", type=_at_least_one, metavar="N", help="for spelling: times a new word must be met (default 3)"
+    )
     practice.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     practice.add_argument("--out", metavar="DIR", help="default: runs/TASK-practice")
     _backbone(practice)
+    _json(practice)
 
     answer = verbs["answer"]
     answer.add_argument("model", metavar="MODEL", help=MODEL)
@@ -228,6 +252,29 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     compare.add_argument("rows", metavar="ROWS", help=f"{ROWS}; of a folder, its test part")
     _reading(compare)
     _json(compare)
+
+    audit = verbs["audit"]
+    audit.add_argument("model", metavar="MODEL", help=MODEL)
+    audit.add_argument(
+        "rows",
+        nargs="*",
+        metavar="ROWS",
+        help=f"{ROWS}; of a folder, its test part; for pronoun also WinoBias's own files; default: the example rows",
+    )
+    audit.add_argument(
+        "--swaps",
+        type=_names,
+        default=["gender", "names", "dialect"],
+        metavar="A,B",
+        help="of gender, names, dialect (dialect-spelling, dialect-informal); default all",
+    )
+    audit.add_argument(
+        "--groups", type=_names, default=[], metavar="A,B", help="columns that say which group a row belongs to"
+    )
+    audit.add_argument("--options", type=_names, default=[], metavar="A,B", help="labels, where MODEL is a task's name")
+    audit.add_argument("--seed", type=int, default=0, metavar="N", help="of the names that are drawn; default 0")
+    _reading(audit)
+    _json(audit)
 
     tried = verbs["try"]
     _task(tried)
@@ -275,6 +322,22 @@ def _task(parser: argparse.ArgumentParser) -> None:
 
 def _backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", metavar="NAME", help=BACKBONE)
+
+
+def _text(parser: argparse.ArgumentParser, *, required: bool = False, beside: str = "") -> None:
+    """Raw text to practise on and, `beside` what else the verb does, how long."""
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        required=required,
+        default=[],
+        metavar="FILE",
+        help="raw text to practise on: .txt, or .jsonl, .csv, .parquet with --column; also .gz, .xz",
+    )
+    parser.add_argument("--column", default="text", metavar="NAME", help="the column of rows that holds the text")
+    if beside:
+        parser.add_argument(f"--{beside}steps", type=int, metavar="N", help="of 16 rows each; default 1000")
+        parser.add_argument(f"--{beside}minutes", type=_minutes, default=0.0, metavar="N", help="or so many minutes")
 
 
 def _wishes(parser: argparse.ArgumentParser) -> None:
@@ -330,6 +393,16 @@ def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0, not {text!r}")
+    return value
 
 
 def _budget(text: str) -> float:

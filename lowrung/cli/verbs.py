@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowrung import tasks
 from lowrung.cli.answering import Entry, answer, granted_to, in_words, wishes_of
-from lowrung.core.errors import DataError, LowrungError, ModelError, unknown
+from lowrung.cli.auditing import audit
+from lowrung.cli.practising import paced, practice, rehearsal
+from lowrung.cli.showing import aligned, printed, progress, score_lines
+from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
+from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.core.task import Example, Row, Task
-from lowrung.data.files import needed, read_rows, split_names
+from lowrung.data.files import needed, read_rows
 
 if TYPE_CHECKING:
     from lowrung.run.ship import Shipped
@@ -29,10 +31,10 @@ def study(asked: argparse.Namespace) -> None:
 
     task, rows = _learning(asked)
     test: list[Row] = []
-    if asked.test or "test" in _parts(asked.rows):
+    if asked.test or "test" in parts_of(asked.rows):
         test = read_rows(asked.test or asked.rows, rename=dict(asked.rename), task=task, split="test")
     out = Path(asked.out or _default_out(asked))
-    with _progress() as watch:
+    with progress() as watch:
         made = run(
             task,
             rows,
@@ -44,10 +46,11 @@ def study(asked: argparse.Namespace) -> None:
             out=out,
             confidence=asked.confidence,
             balanced=asked.balanced,
+            rehearsal=rehearsal(asked),
             watch=watch,
         )
     if asked.json:
-        _print(made.to_json())
+        printed(made.to_json())
         return
     from rich.console import Console
 
@@ -61,13 +64,14 @@ def study(asked: argparse.Namespace) -> None:
 
 def fit(asked: argparse.Namespace) -> None:
     from lowrung.run.fit import fit as run
-    from lowrung.run.methods import usual
+    from lowrung.run.methods import METHODS, PRACTICE, usual
+    from lowrung.run.practice import SETTINGS
 
     task, rows = _learning(asked)
     dev = read_rows(asked.dev, rename=dict(asked.rename), task=task, split="dev") if asked.dev else []
-    method = asked.method or usual(task)
+    method = asked.method or (PRACTICE if asked.text else usual(task))
     out = Path(asked.out or f"{_default_out(asked)}-{method}")
-    with _progress() as watch:
+    with paced(SETTINGS.batch, "rows") as watch:
         shipped = run(
             task,
             rows,
@@ -77,44 +81,23 @@ def fit(asked: argparse.Namespace) -> None:
             dev=dev,
             out=out,
             wishes=wishes_of(asked),
-            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step - 1, steps),
+            rehearsal=rehearsal(asked),
+            watch=watch,
         )
     labels = f", labels {', '.join(shipped.task.options)}" if shipped.task.options else ""
     if shipped.facts.get("budget"):
         print(f"lowrung: {shipped.facts['budget']}", file=sys.stderr)
-    print(f"{out}: {method} fitted to {shipped.facts['rows']} rows{labels}")
+    learnt = f"fitted to {shipped.facts['rows']} rows" if METHODS[method].learns else "learnt from no labelled row"
+    print(f"{out}: {method}, {learnt}{labels}")
     if dev:
         report = json.loads((out / "report.json").read_text("utf-8"))["dev"]
-        print(_aligned([("metric", "value", "low", "high"), *_score_lines(report["scores"])]))
-
-
-def practice(asked: argparse.Namespace) -> None:
-    from lowrung.run.practice import practise
-
-    task, out = tasks.task(asked.task), Path(asked.out or f"runs/{asked.task}-practice")
-    with _progress() as watch:
-        made = practise(
-            task,
-            asked.text,
-            model=asked.model,
-            steps=asked.steps,
-            column=asked.column,
-            seed=asked.seed,
-            out=out,
-            watch=lambda step, steps, loss: watch(f"loss {loss:.3f}", step - 1, steps),
-        )
-    metric = task.metrics[0]
-    before, after = (each.value(metric) for each in (made.untouched, made.report))
-    print(
-        f"{out}: practised on {made.rows} rows in {made.seconds:.0f} s; {metric.name} {after:.3f} against {before:.3f} "
-        f"of the untouched model, on {len(made.report.examples)} rows of documents that it did not learn from"
-    )
+        print(aligned([("metric", "value", "low", "high"), *score_lines(report["scores"])]))
 
 
 def score(asked: argparse.Namespace) -> None:
     from lowrung.run.evaluate import evaluate
 
-    shipped, examples = _measured(asked, _folder_or_task(asked.model))
+    shipped, examples = _measured(asked, folder_or_task(asked.model))
     report = evaluate(shipped.task, shipped.model, examples).to_json()
     found = {
         "task": report["task"],
@@ -125,19 +108,19 @@ def score(asked: argparse.Namespace) -> None:
         "unanswered": report["unanswered"],
     }
     if asked.json:
-        _print(found)
+        printed(found)
         return
     print(
         f"{asked.model} ({shipped.facts.get('method', shipped.model.name)}) on {found['rows']} rows of {asked.rows}\n"
     )
-    print(_aligned([("metric", "value", "low", "high"), *_score_lines(found["metrics"])]))
+    print(aligned([("metric", "value", "low", "high"), *score_lines(found["metrics"])]))
     if report["labels"]:
         head = ("label", "precision", "recall", "f1", "support")
         lines = [
             (label, *(f"{each[name]:.3f}" for name in head[1:4]), f"{each['support']:.0f}")
             for label, each in report["labels"].items()
         ]
-        print("\n" + _aligned([head, *lines]))
+        print("\n" + aligned([head, *lines]))
 
 
 def compare(asked: argparse.Namespace) -> None:
@@ -145,7 +128,7 @@ def compare(asked: argparse.Namespace) -> None:
     from lowrung.run.compare import compare as run
     from lowrung.run.evaluate import evaluate
 
-    found_one, found_two = _folder_or_task(asked.one), _folder_or_task(asked.two)
+    found_one, found_two = folder_or_task(asked.one), folder_or_task(asked.two)
     names = [each.name if isinstance(each, Task) else each.task.name for each in (found_one, found_two)]
     if names[0] != names[1]:
         raise ModelError(f"{asked.one} answers {names[0]} and {asked.two} answers {names[1]}; compare like with like")
@@ -167,7 +150,7 @@ def compare(asked: argparse.Namespace) -> None:
         for at in found.differing
     ]
     if asked.json:
-        _print({**asdict(found), "better": found.better, "verdict": found.verdict(), "differing": differing})
+        printed({**asdict(found), "better": found.better, "verdict": found.verdict(), "differing": differing})
         return
     print(found.verdict())
     if found.mcnemar_p is not None:
@@ -216,7 +199,7 @@ def check(asked: argparse.Namespace) -> None:
     from lowrung.data.check import check as run
 
     task = tasks.task(asked.task)
-    parts = _parts(asked.rows)
+    parts = parts_of(asked.rows)
     sides = {name: read_rows(parts[name], rename=dict(asked.rename)) for name in ("dev", "test") if name in parts}
     if asked.test:
         sides["test"] = read_rows(asked.test, rename=dict(asked.rename), split="test")
@@ -225,7 +208,7 @@ def check(asked: argparse.Namespace) -> None:
         needed(task, rows[0], asked.rows)  # a name to mend, once; not an oddity of every row
     found = run(task, rows, **sides, **_lengths(asked.model))  # type: ignore[arg-type]
     if asked.json:
-        _print(found.to_json())
+        printed(found.to_json())
         return
     for side, number in found.rows.items():
         labels = ", ".join(f"{label} {often}" for label, often in found.labels[side].items())
@@ -251,7 +234,7 @@ def list_tasks(asked: argparse.Namespace) -> None:
         for task in known
     ]
     if asked.json:
-        _print(found)
+        printed(found)
         return
     for task in known:
         print(f"{task.name}: {task.about}")
@@ -268,16 +251,16 @@ def list_models(asked: argparse.Namespace) -> None:
         "a shipped model": "the folder that study or fit wrote, for answer, score, compare and export",
     }
     if asked.json:
-        _print({"embedded": embedded(), "others": ways})
+        printed({"embedded": embedded(), "others": ways})
         return
-    print(_aligned(list({**embedded(), **ways}.items())))
+    print(aligned(list({**embedded(), **ways}.items())))
 
 
 def list_methods(asked: argparse.Namespace) -> None:
     from lowrung.run.methods import METHODS
 
     if asked.json:
-        _print(
+        printed(
             [
                 {
                     "name": each.name,
@@ -290,7 +273,7 @@ def list_methods(asked: argparse.Namespace) -> None:
             ]
         )
         return
-    print(_aligned([(each.name, each.about) for each in METHODS.values()]))
+    print(aligned([(each.name, each.about) for each in METHODS.values()]))
 
 
 def export(asked: argparse.Namespace) -> None:
@@ -308,6 +291,7 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "answer": answer,
     "score": score,
     "compare": compare,
+    "audit": audit,
     "try": try_,
     "check": check,
     "tasks": list_tasks,
@@ -323,14 +307,7 @@ def _learning(asked: argparse.Namespace) -> tuple[Task[Any], list[Row]]:
     rows = read_rows(asked.rows, rename=dict(asked.rename), task=task, split="train")
     _labelled(task, rows, asked.rows)
     task = task.fitted_to(rows)
-    return _meant(task, asked), rows
-
-
-def _meant(task: Task[Any], asked: argparse.Namespace) -> Task[Any]:
-    for label, _ in asked.meaning:
-        if label not in task.options:
-            raise LowrungError(f"--meaning: {unknown('label', label, task.options)}")
-    return task.with_options(task.options, dict(asked.meaning))
+    return meant(task, asked), rows
 
 
 def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
@@ -344,13 +321,6 @@ def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
     return found
 
 
-def _folder_or_task(name: str) -> Shipped | Task[Any]:
-    """The shipped model of that name, or the task whose untouched model is meant."""
-    from lowrung.run.ship import load, shipped_folder
-
-    return tasks.task(name) if shipped_folder(name) is None and name in tasks.names() else load(name)
-
-
 def _measured(
     asked: argparse.Namespace, found: Shipped | Task[Any], *, beside: Shipped | Task[Any] | None = None
 ) -> tuple[Shipped, list[Example[Any]]]:
@@ -360,31 +330,20 @@ def _measured(
     """
     from lowrung.run.ship import default
 
-    parts = _parts(asked.rows)
+    parts = parts_of(asked.rows)
     source = next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
     task = found if isinstance(found, Task) else found.task
     rows = read_rows(source, rename=dict(asked.rename), task=task, split="test")
     if isinstance(found, Task):
         known = () if beside is None or isinstance(beside, Task) else beside.task.options
-        shipped = default(_meant(found.with_options(known).fitted_to(rows), asked))
+        shipped = default(meant(found.with_options(known).fitted_to(rows), asked))
     else:
         shipped = found
     examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]
     if len(examples) < len(rows):
         print(f"lowrung: {len(rows) - len(examples)} rows without a label are left out", file=sys.stderr)
-    _warn_of_learnt(shipped, examples, str(source))
+    warn_of_learnt(shipped, examples, str(source))
     return shipped, examples
-
-
-def _warn_of_learnt(shipped: Shipped, examples: Sequence[Example[Any]], source: str) -> None:
-    from lowrung.run.ship import fingerprint
-
-    if shipped.facts.get("fingerprint") == fingerprint(examples):
-        print(f"lowrung: {source} holds the rows that the model learnt from; this is no test", file=sys.stderr)
-
-
-def _parts(source: str) -> dict[str, Path]:
-    return split_names(source) if os.path.isdir(source) else {}
 
 
 def _default_out(asked: argparse.Namespace) -> str:
@@ -403,35 +362,3 @@ def _lengths(model: str) -> dict[str, Any]:
             raise
         return {}  # the embedded model is an extra; the rest of the check does without
     return {"count_pieces": lambda text: len(tokenizer.pieces([text])[0][0]), "longest": tokenizer.longest}
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with the time left on a terminal, one line a step elsewhere; on the standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, done, total: print(f"{min(done + 1, total)}/{total} {what}", file=sys.stderr, flush=True)
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        job = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(job, description=what, completed=done, total=total)
-
-
-def _score_lines(scores: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
-    return [(name, *(f"{each[key]:.3f}" for key in ("value", "low", "high"))) for name, each in scores.items()]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Columns two blanks apart."""
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def _print(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))

@@ -63,9 +63,9 @@ def read_rows(
         LowrungError: a hub data set is asked for and `datasets` is not installed.
     """
     rows = []
-    for where, row in _places(source, rename, split or "train"):
+    for where, row in places(source, rename, split or "train"):
         if task is not None:
-            _accept(task, row, where)
+            accept(task, row, where)
         rows.append(row)
     if not rows:
         raise DataError(f"{source}: no rows in it")
@@ -186,7 +186,8 @@ def _flush(path: Path) -> None:
             os.close(handle)
 
 
-def _places(source: str | Path, rename: Mapping[str, str], split: str) -> Iterator[tuple[str, Row]]:
+def places(source: str | Path, rename: Mapping[str, str], split: str) -> Iterator[tuple[str, Row]]:
+    """(place, row) pairs of whatever `read_rows` reads, one at a time; a place of the hub has no line."""
     if str(source).startswith(hub.PREFIX):
         return _arranged(hub.rows(str(source), split), rename)
     if not Path(source).is_dir():
@@ -202,7 +203,8 @@ def _places(source: str | Path, rename: Mapping[str, str], split: str) -> Iterat
 
 def _format(path: Path) -> tuple[str, str]:
     """("jsonl", "gz") of rows.jsonl.gz."""
-    stem, _, suffix = path.name.lower().rpartition(".")
+    name = path.name.lower()
+    stem, _, suffix = re.sub(r"(\.txt)\.(train|dev|test)$", r"\1", name).rpartition(".")  # as WinoBias names its files
     packing = suffix if suffix in PACKINGS else ""
     kind = (stem.rpartition(".")[2] if packing else suffix) if stem else ""
     if kind not in FORMATS:
@@ -265,7 +267,8 @@ def needed(task: Task[Any], row: Row, where: str) -> None:
         raise DataError(f"{where}: no column {columns} (found: {found}). Did you mean --rename {ours}={theirs}?")
 
 
-def _accept(task: Task[Any], row: Row, where: str) -> None:
+def accept(task: Task[Any], row: Row, where: str) -> None:
+    """Raises DataError, with the place, where `task` cannot read `row`."""
     needed(task, row, where)
     try:
         task.example(row)

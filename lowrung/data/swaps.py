@@ -1,21 +1,26 @@
 """Augmentations that change who a text is about and nothing else: other names, the other gender. Marks, golds and
-offsets go along. What is swapped is data, English first; another language is another entry.
+offsets go along, in all texts of a question. What is swapped is data, English first; another language is another entry.
 
     Example, Random → Example
+    Example, Random → the edits that make it, for `edited`
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from lowrung.core.answers import Choice, Span, Spans
-from lowrung.core.edits import Edit, apply
+from lowrung.core.answers import Answer, Choice, Span, Spans, Text
+from lowrung.core.edits import Edit, apply, between
+from lowrung.core.parts import Part, Question
 from lowrung.core.task import Example
 from lowrung.core.words import words
-from lowrung.data.names import Place, distinct, language_of, named
+from lowrung.data.names import Place, distinct, language_of, named, sentence_ends
 
 FEMININE = tuple(
     """Ada Agnes Alice Amina Amy Ana Anna Barbara Beatrice Carmen Caroline Catherine Charlotte Clara Diana Dorothy Elena
@@ -38,6 +43,8 @@ FAMILY = tuple(
     Torres Turner Walker Weber Wong Yilmaz""".split()
 )
 FIRST = frozenset(FEMININE + MASCULINE)
+Known = tuple[frozenset[str], frozenset[str]]  # first names that are told apart, feminine and masculine
+KNOWN: Known = (frozenset(FEMININE), frozenset(MASCULINE))
 
 
 class Forms(NamedTuple):
@@ -105,101 +112,235 @@ _HERS = frozenset(
     while who why with without would""".split()
 )
 
+TITLES = frozenset("mr mrs ms miss".split())  # in small letters they are other words: «I miss you»
+_UNMARKED = frozenset("god host".split())  # said of things, or of everyone: not turned feminine
+_SAINTS = frozenset("San Santa Santo São St Saint Sainte Port Lake Mount Fort Cape".split())  # a place, not a person
+_AFTER_NAMES = frozenset("Jr Sr II III IV".split())
+
 Swap = Callable[[Example[Any], Random], Example[Any]]
+Find = Callable[[Example[Any], Random], list[Edit]]
 
 
-def person(text: str, mentions: Sequence[Place]) -> bool:
+@cache
+def first_names() -> Known:
+    """Many more first names than are drawn from: whoever asks whether a text is changed through and through."""
+    stored = json.loads((Path(__file__).parent / "first-names.json").read_text("utf-8"))
+    feminine, masculine = (frozenset(" ".join(stored[side]).split()) for side in ("feminine", "masculine"))
+    return feminine | KNOWN[0], masculine | KNOWN[1]
+
+
+def person(text: str, mentions: Sequence[Place], first: frozenset[str] = FIRST) -> bool:
     """Whether a name is somebody's, as far as can be told: it has a known first name, or is told in full and by its
     last word alone."""
     forms = {text[start:end] for start, end in mentions}
     full = {form.split()[-1] for form in forms if " " in form}
-    return any(form.split()[0] in FIRST for form in forms) or bool(full & forms)
+    return any(form.split()[0] in first for form in forms) or bool(full & forms)
 
 
 def swap_names(example: Example[Any], random: Random) -> Example[Any]:
     """Other names for people and for what is marked, alike for every mention; a known first name keeps its gender."""
-    text = example.question.text
-    marks = [(each.start, each.end) for each in example.question.marks]
-    swapped = [
-        mentions
-        for mentions in named(text)
-        if person(text, mentions) or any(one[0] < two[1] and two[0] < one[1] for one in mentions for two in marks)
-    ]
-    spots = [spot for mentions in swapped for place in mentions for spot in _words_in(text, place)]
-    pools = [(set(names), list(names)) for names in (FEMININE, MASCULINE)]
+    return edited(example, name_edits(example, random))
+
+
+def name_edits(example: Example[Any], random: Random, known: Known = KNOWN) -> list[Edit]:
+    """The edits of `swap_names`; `known` says which first names have a gender."""
+    text = whole(example.question)
+    places = [place for mentions in _people(example, known) for place in mentions if not _of_a_place(text, place[0])]
+    spots = [spot for place in places for spot in _words_in(text, place)]
+    pools = [(names, list(drawn)) for names, drawn in zip(known, (FEMININE, MASCULINE), strict=True)]
     present, chosen = {text[start:end] for start, end in words(text)}, dict[str, str]()
     for start, end in sorted(spots):
         form = text[start:end]
-        if form in chosen or len(form) == 1 or not form[0].isupper():
+        if form in chosen or len(form) == 1 or not form[0].isupper() or form in _AFTER_NAMES:
             continue
         pool = next((names for known, names in pools if form in known), list(FAMILY))
         free = [name for name in pool if name not in present and name not in chosen.values()]
         chosen[form] = random.choice(free) if free else form
-    return edited(example, [Edit(*spot, chosen.get(text[slice(*spot)], text[slice(*spot)])) for spot in spots])
+    edits = [Edit(*spot, chosen.get(text[slice(*spot)], text[slice(*spot)])) for spot in spots]
+    return _of_nobody_else(example, edits)
 
 
 def swap_gender(example: Example[Any], random: Random) -> Example[Any]:
     """The other gender throughout: pronouns, words for people, known first names (all mentions alike) and the facet."""
-    text = example.question.text
+    flipped = {"feminine": "masculine", "masculine": "feminine"}
+    facets = tuple((name, flipped.get(value, value) if name == "gender" else value) for name, value in example.facets)
+    return replace(edited(example, gender_edits(example, random)), facets=facets)
+
+
+def gender_edits(example: Example[Any], random: Random, known: Known = KNOWN) -> list[Edit]:
+    """The edits of `swap_gender`; `known` says which first names have a gender."""
+    text = whole(example.question)
     language = language_of(text)
     pairs = PAIRS.get(language, ())
-    other = {masculine: feminine for feminine, masculine in reversed(pairs)} | dict(pairs)
-    spots = words(text)
+    other = {masculine: feminine for feminine, masculine in reversed(pairs) if masculine not in _UNMARKED} | dict(pairs)
+    spots, family = words(text), _family_names(text, known)
     present = {text[start:end] for start, end in spots}
     names, edits = dict[str, str](), []
     for at, (start, end) in enumerate(spots):
         form = text[start:end]
-        follows = text[slice(*spots[at + 1])] if at + 1 < len(spots) else ""
+        follows = _follows([text[slice(*spot)] for spot in spots[at + 1 : at + 4]])
         new = _of_english(form.casefold(), follows) if language == "en" else None
         new = new or other.get(form.casefold())
-        if new:
-            edits.append(Edit(start, end, _cased(new, form)))
-        elif form in names or form in FEMININE or form in MASCULINE:
+        if new and not (form in TITLES and form.islower()):
+            edits.append(Edit(start, end, cased(new, form)))
+        elif (form in known[0] or form in known[1]) and form not in family and not _of_a_place(text, start):
             if form not in names:
-                pool = MASCULINE if form in FEMININE else FEMININE
+                pool = MASCULINE if form in known[0] else FEMININE
                 free = [name for name in pool if name not in present and name not in names.values()]
                 names[form] = random.choice(free) if free else form
             edits.append(Edit(start, end, names[form]))
-    flipped = {"feminine": "masculine", "masculine": "feminine"}
-    facets = tuple((name, flipped.get(value, value) if name == "gender" else value) for name, value in example.facets)
-    return replace(edited(example, edits), facets=facets)
+    return _of_nobody_else(example, edits)
+
+
+def gender_reaches_all(example: Example[Any], known: Known = KNOWN) -> bool:
+    """Whether everybody that is named has a first name with a known gender, or only a title that tells it; a swap of
+    genders leaves the others as they are, beside pronouns that no longer suit them."""
+    text = whole(example.question)
+    first = (known[0] | known[1]) - _family_names(text, known)
+    for mentions in _people(example, known):
+        forms = {word for start, end in mentions for word in text[start:end].split()}
+        before = {text[:start].rstrip(" .").rpartition(" ")[2].casefold() for start, _ in mentions}
+        if not forms & first and not before & TITLES:
+            return False
+    return True
+
+
+def gender_of_names(example: Example[Any], known: Known = KNOWN) -> str:
+    """What all first names that are known are: "feminine" or "masculine"; "" where there is none, or both."""
+    text = whole(example.question)
+    forms = {text[start:end] for start, end in words(text)} - _family_names(text, known)
+    found = [name for name, names in zip(("feminine", "masculine"), known, strict=True) if forms & names]
+    return found[0] if len(found) == 1 else ""
 
 
 SWAPS: Mapping[str, Swap] = {"names": swap_names, "gender": swap_gender}
 
 
-def edited(example: Example[Any], edits: Iterable[Edit]) -> Example[Any]:
-    """`example` with `edits` in its first text; marks, spans and options made of marked words go along.
+def whole(question: Question) -> str:
+    """All texts of a question, a line each: what edits count in. The first text's own offsets stay what they are."""
+    return "\n".join(question.texts)
 
-    Where an edit would take a mark or a gold away, the example stays as it is.
+
+def edited(example: Example[Any], edits: Iterable[Edit]) -> Example[Any]:
+    """`example` with `edits`, which count in `whole`; marks, spans and options made of marked words go along.
+
+    A Text gold is the mended first text: it is edited alike, and an edit of what it mends is left out. Where an edit
+    would take a mark or a gold away, the example stays as it is.
     """
-    question, changes = example.question, sorted(set(edits))
+    question = example.question
+    changes = outside_mends(example, edits)
+    own = [edit for edit in changes if edit.end <= len(question.text)]
     numbered = tuple(Span(each.start, each.end, str(at)) for at, each in enumerate(question.marks))
-    text, moved = apply(question.text, changes, Spans(numbered))
-    golds = [apply(question.text, changes, gold)[1] if isinstance(gold, Spans) else gold for gold in example.golds]
+    _, moved = apply(question.text, own, Spans(numbered))
+    golds = [_carried(question.text, own, gold) for gold in example.golds]
     kept = all(
         len(new.spans) == len(old.spans)
         for new, old in zip(golds, example.golds, strict=True)
-        if isinstance(old, Spans)
+        if isinstance(old, Spans) and isinstance(new, Spans)
     )
     if len(moved.spans) != len(numbered) or not kept:
         return example
     places = sorted(moved.spans, key=lambda each: int(each.label))
     marks = tuple(Span(new.start, new.end, old.label) for new, old in zip(places, question.marks, strict=True))
-    first = next(at for at, part in enumerate(question.given) if isinstance(part, str))
-    given = (*question.given[:first], text, *question.given[first + 1 :])
-    options = question.options
-    own = [each for each in marks if each.label == "candidate"]
-    if own and len(own) == len(options) - 1:  # the question points: its options are the words that it marks
-        options = distinct([text[each.start : each.end] for each in own], options[-1])
+    given, at = list[Part](), 0
+    for part in question.given:
+        if isinstance(part, str):
+            end = at + len(part)
+            inside = [each for each in changes if at <= each.start and each.end <= end]
+            part = apply(part, [Edit(each.start - at, each.end - at, each.text) for each in inside])[0]
+            at = end + 1
+        given.append(part)
+    options, text = question.options, next((part for part in given if isinstance(part, str)), "")
+    pointed = [each for each in marks if each.label == "candidate"]
+    if pointed and len(pointed) == len(options) - 1:  # the question points: its options are the words that it marks
+        options = distinct([text[each.start : each.end] for each in pointed], options[-1])
         golds = [
             Choice(options[question.options.index(gold.option)]) if isinstance(gold, Choice) else gold for gold in golds
         ]
-    return replace(example, question=replace(question, given=given, options=options, marks=marks), golds=tuple(golds))
+    asked = replace(question, given=tuple(given), options=options, marks=marks)
+    return replace(example, question=asked, golds=tuple(golds))
+
+
+def outside_mends(example: Example[Any], edits: Iterable[Edit]) -> list[Edit]:
+    """The edits that meet nothing that a Text gold mends, in reading order, each once: those that `edited` makes."""
+    text, golds = example.question.text, example.golds
+    mends = [mend for gold in golds if isinstance(gold, Text) for mend in between(text, gold.text)]
+    changes = sorted(set(edits))
+    return [edit for edit in changes if all(mend.end <= edit.start or mend.start >= edit.end for mend in mends)]
+
+
+def _carried(text: str, edits: Sequence[Edit], gold: Answer) -> Answer:
+    if isinstance(gold, Spans):
+        return apply(text, edits, gold)[1]
+    if not isinstance(gold, Text):
+        return gold
+    mends, moved = between(text, gold.text), []
+    for edit in edits:
+        growth = sum(len(mend.text) - (mend.end - mend.start) for mend in mends if mend.end <= edit.start)
+        moved.append(Edit(edit.start + growth, edit.end + growth, edit.text))
+    return Text(apply(gold.text, moved)[0])
+
+
+def cased(new: str, old: str) -> str:
+    """`new` with capitals where `old` has them: throughout, or in front."""
+    letters = [at for at, letter in enumerate(new) if letter.isalpha()]
+    if not letters:
+        return new
+    if old.isupper() and sum(letter.isalpha() for letter in old) > 1:
+        return new.upper()
+    capital = next((letter for letter in old if letter.isalpha()), "").isupper()
+    return new[: letters[0]] + new[letters[0]].upper() + new[letters[0] + 1 :] if capital else new
+
+
+def opens(text: str) -> set[int]:
+    """Where sentences begin, as far as blanks and stops tell."""
+    begins = [0, *sentence_ends(text)]
+    return {at + len(text[at:]) - len(text[at:].lstrip()) for at in begins}
+
+
+def _people(example: Example[Any], known: Known) -> list[tuple[Place, ...]]:
+    """The names of people, and those that lie in a mark, with all their mentions."""
+    text, first = whole(example.question), known[0] | known[1]
+    marks = [(each.start, each.end) for each in (*example.question.marks, *_spans(example, people=True))]
+    return [
+        mentions
+        for mentions in named(text)
+        if person(text, mentions, first)
+        or any(one[0] < two[1] and two[0] < one[1] for one in mentions for two in marks)
+    ]
+
+
+def _spans(example: Example[Any], *, people: bool) -> list[Span]:
+    """The spans of the golds whose label says that they are people (PER, person, …), or those of the other labels."""
+    found = [span for gold in example.golds if isinstance(gold, Spans) for span in gold.spans]
+    return [span for span in found if span.label.casefold().startswith("per") == people]
+
+
+def _of_nobody_else(example: Example[Any], edits: Iterable[Edit]) -> list[Edit]:
+    """The edits outside of what the golds say to be no person: Virginia the state, King's Cross."""
+    others = _spans(example, people=False)
+    return [edit for edit in edits if all(edit.end <= span.start or span.end <= edit.start for span in others)]
+
+
+def _of_a_place(text: str, start: int) -> bool:
+    """Whether what stands before says that a name is no person's: San Diego, St. Patrick's Day."""
+    return text[:start].rstrip(". ").rpartition(" ")[2] in _SAINTS
+
+
+def _family_names(text: str, known: Known) -> set[str]:
+    """What stands behind a known first name: Ross in «Diana Ross»."""
+    runs = [text[start:end].split() for mentions in named(text) for start, end in mentions]
+    return {run[-1] for run in runs if len(run) > 1 and any(run[0] in names for names in known)}
 
 
 def _words_in(text: str, place: tuple[int, int]) -> list[tuple[int, int]]:
     return [(place[0] + start, place[0] + end) for start, end in words(text[slice(*place)])]
+
+
+def _follows(forms: Sequence[str]) -> str:
+    """The word behind a pronoun, or behind «or her»: «his or her dog»."""
+    joined = len(forms) > 1 and forms[0].casefold() in ("and", "or", "/") and forms[1].casefold() in ("his", "her")
+    return "".join(forms[2:3] if joined else forms[:1])
 
 
 def _owned(follows: str) -> bool:
@@ -214,9 +355,3 @@ def _of_english(form: str, follows: str) -> str | None:
     if form == "her":
         return "his" if _owned(follows) else "him"
     return None
-
-
-def _cased(new: str, old: str) -> str:
-    if old.isupper() and len(old) > 1:
-        return new.upper()
-    return new[0].upper() + new[1:] if old[0].isupper() else new

@@ -74,3 +74,11 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     """(B, T, D), (B, T) -> (B, D)"""
     weights = mask[..., None].to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def bfloat16_pays() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    import torch.backends.cpu
+
+    supported = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+    return any(each() for each in supported)

@@ -7,9 +7,10 @@ import importlib.util
 import json
 import os
 import sys
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,19 +18,38 @@ from safetensors.torch import load_file, save_file
 
 from lowrung.core.errors import ModelError, unknown
 from lowrung.models.characters import Letters, LettersBody
-from lowrung.models.pieces import Tokenizer
+from lowrung.models.context import InContext, Reader
+from lowrung.models.pieces import Mender, Tokenizer
 from lowrung.models.text import Source, TextBackbone
+
+if TYPE_CHECKING:
+    from lowrung.models.corrector import Corrector
 
 DEFAULT = "minilm"
 # model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+OWN = Path(__file__).parent  # where the bodies lie that this project has trained
 LETTERS = "letters.json"  # in the folder of a body that reads letters
+SURER = 3.0  # logits that a word must be more surely misspelt for a body to read another one in its place
 LONGEST = 512  # pieces at once where the body states no limit of its own
 
 
 def embedded() -> dict[str, str]:
     """Name → one line, of the backbones that need no download."""
-    return {DEFAULT: "all-MiniLM-L6-v2: 22 M parameters, 6 layers, width 384, English, uncased (Apache-2.0)"}
+    found = {DEFAULT: "all-MiniLM-L6-v2: 22 M parameters, 6 layers, width 384, English, uncased (Apache-2.0)"}
+    return found | {folder.name: _about(folder) for folder in sorted(OWN.glob("letters-*"))}
+
+
+def _of_folder(folder: Path, name: str) -> TextBackbone:
+    source = Source(name, weights_checksum(folder))
+    if (folder / LETTERS).is_file() and not (folder / "config.json").is_file():
+        return load_letters(folder, source)
+    return _loaded(str(folder), source)
+
+
+def _about(folder: Path) -> str:
+    facts = json.loads((folder / LETTERS).read_text("utf-8"))
+    return str(facts["about"])
 
 
 @lru_cache(maxsize=2)  # a body is up to gigabytes; a study and its gate ask for the same one
@@ -42,11 +62,11 @@ def backbone(name: str = DEFAULT) -> TextBackbone:
     if name == DEFAULT:
         folder = _minilm()
         return _loaded(str(folder), Source(name, MINILM_SHA256), tagging_layer=3)
+    if name in embedded():
+        return _of_folder(OWN / name, name)
     path = Path(name)
-    if (path / LETTERS).is_file():
-        return load_letters(path, Source(str(path.resolve()), weights_checksum(path)))
     if path.is_dir():
-        return _loaded(str(path), Source(str(path.resolve()), weights_checksum(path)))
+        return _of_folder(path, str(path.resolve()))
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
             f"{unknown('model', name, embedded())} A local folder or a hub id such as owner/name would do as well."
@@ -68,13 +88,39 @@ def weights_checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def spelling_tokenizer(pieces: Tokenizer) -> Tokenizer:
-    """The same, which also says the word that each piece belongs to."""
-    return Tokenizer(pieces.inner, longest=pieces.longest, spell=True)
+def spelling_tokenizer(pieces: Tokenizer, language: str = "") -> Tokenizer:
+    """The same, which says the word each piece belongs to as well, and reads those of `language` as meant."""
+    return Tokenizer(pieces.inner, longest=pieces.longest, spell=True, mend=_mender(language) if language else None)
 
 
-def save_letters(made: TextBackbone, folder: Path, *, base: str, facts: dict[str, Any]) -> None:
-    """Write a backbone whose body is a LettersBody: what differs from `base`, in bfloat16, and `facts` beside it."""
+def _mender(language: str) -> Mender:
+    """Asks the corrector of a language, which is loaded when it is first asked, and surer than for people to read."""
+
+    @cache
+    def made() -> Corrector:
+        from lowrung.models.correcting import corrector
+
+        found = corrector(language, context=False)
+        return replace(found, weights=replace(found.weights, keep=found.weights.keep + SURER))
+
+    return lambda texts: made().edits(texts)
+
+
+def save_letters(
+    made: TextBackbone,
+    folder: Path,
+    *,
+    base: str,
+    facts: dict[str, Any],
+    reader: Reader | None = None,
+    language: str = "",
+) -> None:
+    """Write a backbone whose body is a LettersBody: what differs from `base`, in bfloat16, and `facts` beside it.
+
+    Args:
+        reader: what chooses among a corrector's options by its states.
+        language: the one whose corrector says what words are read as, "" for none.
+    """
     own, body = backbone(base), made.body
     if not isinstance(body, LettersBody):
         raise ModelError(f"{made.source.name} is no body that reads letters")
@@ -84,6 +130,8 @@ def save_letters(made: TextBackbone, folder: Path, *, base: str, facts: dict[str
         for name, each in body.state_dict().items()
         if name not in known or not torch.equal(each, known[name])
     }
+    told = reader.state_dict().items() if reader else ()
+    changed |= {f"reader.{name}": each.to(torch.bfloat16).contiguous() for name, each in told}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(changed, folder / "model.safetensors")
     about = {
@@ -91,6 +139,7 @@ def save_letters(made: TextBackbone, folder: Path, *, base: str, facts: dict[str
         "base_checksum": own.source.checksum,
         "size": body.letters.letter.embedding_dim,
         "channels": body.letters.first.out_channels,
+        "language": language,
         "tagging_layer": made.tagging_layer,
     }
     (folder / LETTERS).write_text(json.dumps(about | facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -109,15 +158,34 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
             raise ModelError(f"{folder}: was made on other weights of {facts['base']} than the ones found here")
         letters = Letters(own.width, size=facts["size"], channels=facts["channels"])
         body = LettersBody(own.upto(own.depth).body, letters)
-        state = {name: each.float() for name, each in load_file(folder / "model.safetensors").items()}
+        stored = load_file(folder / "model.safetensors")
+        state = {name: each.float() for name, each in stored.items() if not name.startswith("reader.")}
         _, unknown_names = body.load_state_dict(state, strict=False)
         if unknown_names or not all(f"letters.{name}" in state for name in letters.state_dict()):
             raise ModelError(f"{folder}: not the weights of a body that reads letters")
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder}: not a whole letters backbone ({type(problem).__name__}: {problem})") from problem
     body.requires_grad_(False)
-    pieces = spelling_tokenizer(own.tokenizer)
+    pieces = spelling_tokenizer(own.tokenizer, facts.get("language", ""))
     return TextBackbone(pieces, body, source=source, pooling=own.pooling, tagging_layer=facts["tagging_layer"])
+
+
+def context(name: str) -> InContext:
+    """What chooses among a corrector's options by the states of a letters backbone.
+
+    Raises:
+        ModelError: the backbone cannot be loaded, or never learnt to choose.
+    """
+    found = backbone(name)
+    folder = OWN / name if name in embedded() else Path(name)
+    stored = load_file(folder / "model.safetensors") if (folder / LETTERS).is_file() else {}
+    state = {each.removeprefix("reader."): value.float() for each, value in stored.items() if "reader." in each}
+    if not state:
+        raise ModelError(f"{name} is a body, but it never learnt to choose among a corrector's options")
+    table = backbone(json.loads((folder / LETTERS).read_text("utf-8"))["base"])
+    reader = Reader(found.width, size=state["ask.weight"].shape[0])
+    reader.load_state_dict(state)
+    return InContext(found, reader.requires_grad_(False), table, (found.tagging_layer, found.depth))
 
 
 def _minilm() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -22,14 +22,19 @@ from lowrung.data.noise import Noise, noise
 from lowrung.data.splits import folds
 from lowrung.metrics.counting import total
 from lowrung.metrics.text import f05
+from lowrung.models import catalog
+from lowrung.models.beside import Beside
 from lowrung.models.channel import Channel
+from lowrung.models.context import InContext
 from lowrung.models.corrector import Corrector, Slot, Weights
 from lowrung.models.lexicon import HOME, SUFFIX, Lexicon, Origin, fold, languages, lexicon
 from lowrung.models.protection import Protection
 
 ABOUT, WORDS, NOISE = "corrector.json", "corrector-words.tsv.xz", "corrector-noise.json"
+BESIDE = "corrector-beside.xz"
 KEEPS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)  # logits, of what stands there
 POWERS = (0.6, 0.8, 1.0, 1.25)  # of the usual weight of frequency
+REACH = 8.0  # logits that what stands around a word may say against the word by itself
 OPEN = 12.0  # logits around the usual decision that rows may move it by
 MEASURED = 20_000  # characters of right text from which it says more of a budget than other clean text does
 SURER = 0.002  # of F0.5, what other settings must gain to be taken
@@ -74,8 +79,11 @@ Mending: TypeAlias = DoNothing | Dictionary | Corrector
 
 
 @cache
-def corrector(language: str = "en") -> Corrector:
+def corrector(language: str = "en", *, context: bool = True) -> Corrector:
     """The embedded corrector of a language, which has seen no labels.
+
+    Args:
+        context: whether the letters backbone of the language reads the sentence, where there is one.
 
     Raises:
         ModelError: there is none; the message names those that there are.
@@ -83,11 +91,21 @@ def corrector(language: str = "en") -> Corrector:
     if language not in languages():
         raise ModelError(unknown("language", language, languages()))
     words = HOME / f"lexicon-{language}{SUFFIX}"
-    about = HOME / f"corrector-{language}.json"
-    curve = json.loads(about.read_text("utf-8"))["curve"] if about.is_file() else []
     source = Origin(language, hashlib.sha256(words.read_bytes()).hexdigest())
     made = Corrector(lexicon(language), Channel(noise(language)), source=source)
-    return replace(made, curve=tuple((float(share), float(logits)) for share, logits in curve))
+    beside = HOME / f"beside-{language}.xz"
+    if beside.is_file():
+        made = replace(made, beside=Beside.load(beside), reach=REACH)
+    if context and (reader := f"letters-{language}") in catalog.embedded():
+        made = replace(made, context=catalog.context(reader))
+    about = HOME / f"corrector-{language}.json"
+    stages = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    told = stages.get("words" if made.beside is None else "beside" if made.context is None else "context")
+    return _weighed(made, **told) if told else made
+
+
+def _weighed(made: Corrector, weights: Mapping[str, float], curve: Iterable[Sequence[float]]) -> Corrector:
+    return replace(made, weights=Weights(**weights), curve=tuple((share, logits) for share, logits in curve))
 
 
 # --- learning
@@ -101,7 +119,7 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
     goes by is measured on the right texts, before their words join, where the weights move or the texts are long.
     """
     wide = replace(base, reach=OPEN)
-    seen = [_Seen.of(wide, example) for example in examples if example.golds]
+    seen = _Seen.of(wide, [example for example in examples if example.golds])
     best = base.weights
     if len(seen) > 1:
         held = [(learn, asked) for learn, asked in folds(list(examples), k=min(5, len(seen)), seed=seed)[0]]
@@ -138,17 +156,21 @@ class _Seen:
     wrong: int
 
     @classmethod
-    def of(cls, wide: Corrector, example: Example[Text]) -> _Seen:
-        source = example.question.text
-        edits = between(source, example.golds[0].text)
-        slots = tuple(wide.slots([source])[0])
-        right = tuple(_right(source, slot, edits) for slot in slots)
-        places = Protection().words(source)
-        words = [source[w.start : w.end] for w in places if all(e.end <= w.start or w.end <= e.start for e in edits)]
-        return cls(slots, right, tuple(words), len(edits))
+    def of(cls, wide: Corrector, examples: Sequence[Example[Text]]) -> list[_Seen]:
+        made = []
+        sources = [example.question.text for example in examples]
+        for example, source, slots in zip(examples, sources, wide.slots(sources), strict=True):
+            edits = between(source, example.golds[0].text)
+            right = tuple(right_in(source, slot, edits) for slot in slots)
+            places = Protection().words(source)
+            words = [
+                source[w.start : w.end] for w in places if all(e.end <= w.start or w.end <= e.start for e in edits)
+            ]
+            made.append(cls(tuple(slots), right, tuple(words), len(edits)))
+        return made
 
 
-def _right(source: str, slot: Slot, edits: Iterable[Edit]) -> str | None:
+def right_in(source: str, slot: Slot, edits: Iterable[Edit]) -> str | None:
     """What the gold has in the place of a slot; None where an edit reaches beyond it."""
     inside = [edit for edit in edits if edit.start < slot.end and slot.start < edit.end]
     if any(edit.start < slot.start or slot.end < edit.end for edit in inside):
@@ -187,14 +209,18 @@ def save(model: Mending, folder: str | Path) -> dict[str, Any]:
     if isinstance(model, Dictionary):
         model.lexicon.save(folder / WORDS)
     elif isinstance(model, Corrector):
-        if model.context is not None:
-            raise ModelError("a corrector with a context of its own has no form on disk")
         model.lexicon.save(folder / WORDS)
+        if isinstance(model.beside, Beside):
+            model.beside.save(folder / BESIDE)
+        if isinstance(model.context, InContext):
+            about["context"] = asdict(model.context.backbone.source)
+        if any(each and not isinstance(each, Beside | InContext) for each in (model.beside, model.context)):
+            raise ModelError("a corrector with a context of its own has no form on disk")
         about |= {"weights": asdict(model.weights), "protect": model.protect, "curve": model.curve}
-        about |= {"source": model.source}
+        about |= {"source": model.source, "reach": model.reach}
         with atomic(folder / NOISE) as new:
             new.write_text(json.dumps(model.channel.noise.to_json(), ensure_ascii=False), "utf-8")
-    files = [each for each in (WORDS, NOISE) if (folder / each).is_file()]
+    files = [each for each in (WORDS, NOISE, BESIDE) if (folder / each).is_file()]
     about["sha256"] = {each: hashlib.sha256((folder / each).read_bytes()).hexdigest() for each in files}
     with atomic(folder / ABOUT) as new:
         new.write_text(json.dumps(about, ensure_ascii=False), "utf-8")
@@ -226,9 +252,19 @@ def load_corrector(folder: str | Path) -> Mending:
             Weights(**about["weights"]),
             tuple(about["protect"]),
             curve=tuple((share, logits) for share, logits in about["curve"]),
+            beside=Beside.load(folder / BESIDE) if (folder / BESIDE).is_file() else None,
+            context=_context(**about["context"]) if "context" in about else None,
+            reach=about["reach"],
             source=Origin(*about["source"]),
             name=kind,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise ModelError(f"{folder}: no corrector can be read there ({reason}). Fit and save it again") from problem
+
+
+def _context(name: str, checksum: str) -> InContext:
+    found = catalog.context(name)
+    if found.backbone.source.checksum != checksum:
+        raise ValueError(f"it was made with other weights of {name} than the ones found here")
+    return found

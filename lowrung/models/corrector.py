@@ -9,11 +9,11 @@ from math import exp, log, prod
 from typing import TypeAlias
 
 from lowrung.core.answers import Prediction, Text
-from lowrung.core.edits import Mend, apply
+from lowrung.core.edits import Edit, Mend, apply
 from lowrung.core.parts import Question
 from lowrung.data.noise import alone
 from lowrung.models.channel import Channel
-from lowrung.models.lexicon import Candidate, Lexicon, Origin, fold
+from lowrung.models.lexicon import WITHOUT, Candidate, Lexicon, Origin, fold
 from lowrung.models.protection import Protection, Word
 
 OFFERED = 20  # candidates of a word that are weighed
@@ -23,6 +23,9 @@ LIKELY = -0.5  # log P(written | meant) that few slips exceed
 JOINED = 20  # times that a word must be met for two to be merged into it
 OPENING = 0.5  # of what a capital inside a sentence says for a name, what one that opens it says
 REMEMBERED = 50_000  # words
+KNOWN_APART = 2  # slips that may have made one word of another, where a context can tell
+LOST_CAPITAL = -2.5  # log P that a misspelt word has lost its capital as well
+ROUNDS = 2  # of asking what stands beside, where that may be mended itself
 FINE = 40  # points of a curve, of the highest margins and of all
 NEVER = 1e3  # logits that nothing exceeds
 
@@ -33,21 +36,26 @@ class Weights:
 
     Args:
         misspelt: what a slip costs at all, in logits.
+        channel: the power of P(written | meant).
         frequency: the power of the frequency of what may be meant; `known` that of the word as it stands.
         unknown: log of the probability of meeting a word that the lexicon lacks.
         letter: the logarithm that each of its letters adds to that.
         name: what a capital inside a sentence adds to it, and in part one that opens a sentence.
         derived: what it adds that a word is made of a known one by a usual ending.
+        beside: the power of what stands beside a word; `context` that of what the whole sentence says.
         keep: logits that a mend must be better by than leaving the word; rows and a budget move them.
     """
 
     misspelt: float = -8.4
+    channel: float = 1.0
     frequency: float = 1.2
     known: float = 1.43
     unknown: float = -22.6
     letter: float = -0.1
     name: float = 6.7
     derived: float = 2.4
+    beside: float = 0.7
+    context: float = 1.0
     keep: float = 0.0
 
 
@@ -63,11 +71,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place in a text with what may stand there; the first option is what stands there."""
+    """A place in a text with what may stand there; the first option is what stands there, `best` the likeliest."""
 
     start: int
     end: int
     options: tuple[Option, ...]
+    best: str = ""
 
 
 Options: TypeAlias = tuple[Option, ...]
@@ -82,7 +91,8 @@ class Corrector:
 
     Args:
         protect: plain words (whole, case aside) and regular expressions that are left alone.
-        context: scores options in their sentence; None weighs words by themselves.
+        beside: scores options by the words beside them; None weighs words by themselves.
+        context: scores options by all of their sentence, after that.
         reach: logits by which a context may turn a decision; options further behind than that are not offered to it.
         curve: (share, logits): the share of right words that are mended where `keep` is raised by so much; falling.
     """
@@ -91,6 +101,7 @@ class Corrector:
     channel: Channel
     weights: Weights = Weights()
     protect: tuple[str, ...] = ()
+    beside: Context | None = None
     context: Context | None = None
     reach: float = 0.0
     curve: Curve = ()
@@ -102,6 +113,12 @@ class Corrector:
         texts = [question.text for question in questions]
         return [self._answered(text, slots) for text, slots in zip(texts, self.slots(texts), strict=True)]
 
+    def edits(self, texts: Sequence[str]) -> list[tuple[Edit, ...]]:
+        """What it would mend in each text."""
+        return [
+            tuple(Edit(slot.start, slot.end, text) for slot, text in self.chosen(slots)) for slots in self.slots(texts)
+        ]
+
     def _answered(self, text: str, slots: Sequence[Slot]) -> Prediction[Text]:
         mends, kept = self._mends(slots), prod(1.0 - self._doubt(slot) for slot in slots)
         sure = prod((mend.confidence for mend in mends), start=kept)
@@ -109,14 +126,36 @@ class Corrector:
 
     def slots(self, texts: Sequence[str]) -> list[list[Slot]]:
         """The places of each text where something else may stand, in reading order; merged words overlap others."""
-        found = [list(self._slots(text)) for text in texts]
-        if self.context is None:
-            return found
-        added = self.context(texts, found)
-        return [
-            [_with_context(slot, more) for slot, more in zip(slots, extra, strict=True)]
-            for slots, extra in zip(found, added, strict=True)
-        ]
+        found = [[self._best(slot) for slot in self._slots(text)] for text in texts]
+        if self.beside is not None:
+            for _ in range(ROUNDS):
+                found = self._with(found, self.beside(texts, found), self.weights.beside)
+        if self.context is not None:
+            earlier = found if self.beside is not None else None
+            found = self._with(found, self.context(texts, found), self.weights.context, earlier)
+        return found
+
+    def _with(
+        self,
+        slots: Sequence[Sequence[Slot]],
+        added: Sequence[Sequence[Sequence[float]]],
+        power: float,
+        earlier: Sequence[Sequence[Slot]] | None = None,
+    ) -> list[list[Slot]]:
+        """The slots with what a context adds, to what was added `earlier`, or in its place."""
+        made: list[list[Slot]] = []
+        for row, more in zip(slots, added, strict=True):
+            made.append([])
+            for slot, extra in zip(row, more, strict=True):
+                before = [each.context if earlier else 0.0 for each in slot.options]
+                gains = [old + power * new for old, new in zip(before, extra, strict=True)]
+                options = tuple(replace(each, context=gain) for each, gain in zip(slot.options, gains, strict=True))
+                made[-1].append(self._best(replace(slot, options=options)))
+        return made
+
+    def _best(self, slot: Slot) -> Slot:
+        scores = [self.score(each, kept=at == 0) for at, each in enumerate(slot.options)]
+        return replace(slot, best=slot.options[scores.index(max(scores))].text)
 
     def _slots(self, text: str) -> Iterable[Slot]:
         words = self._protection.words(text)
@@ -170,14 +209,27 @@ class Corrector:
         if bar - LIKELY > weights.frequency * self._log(max(self._commonest, 1)):
             return (keep,)
         found = []
-        for each in lexicon.candidates(written, OFFERED, reach=1 if known else None)[1:]:
-            option = self._option(written, opens, each, bar - self._room)
-            if option is not None and option.channel + weights.frequency * option.prior > bar - self._room:
-                found.append(option)
-        found.sort(key=lambda each: -(each.channel + weights.frequency * each.prior))
+        near = (KNOWN_APART if self.reach else 1) if known else None
+        for each in lexicon.candidates(written, OFFERED, reach=near)[1:]:
+            for option in self._forms(written, opens, each, bar - self._room):
+                if weights.channel * option.channel + weights.frequency * option.prior > bar - self._room:
+                    found.append(option)
+        found.sort(key=lambda each: -(weights.channel * each.channel + weights.frequency * each.prior))
         return (keep, *found)
 
     _room = 3.0  # logits below the bar that options still have, to be named as others and to be tuned among
+
+    def _forms(self, written: str, opens: bool, each: Candidate, bar: float) -> Iterable[Option]:
+        """The option, and where a context can tell them apart, it with the capital that it may have lost."""
+        option = self._option(written, opens, each, bar)
+        if option is None:
+            return
+        yield option
+        large = option.text[:1].upper() + option.text[1:]
+        if self.reach and large != option.text and written[:1].islower():
+            count = self._count(each.text, large, opens)
+            if opens or count >= WITHOUT * self.lexicon.times(each.text):
+                yield Option(large, option.channel + LOST_CAPITAL, self._log(count))
 
     def _option(self, written: str, opens: bool, each: Candidate, bar: float) -> Option | None:
         """None where no slip could be likely enough to lift it over the bar."""
@@ -242,7 +294,8 @@ class Corrector:
         weights = self.weights
         if kept:
             return weights.keep + weights.known * option.prior + option.context
-        return weights.misspelt + option.channel + weights.frequency * option.prior + option.context
+        likely = weights.channel * option.channel + weights.frequency * option.prior
+        return weights.misspelt + likely + option.context
 
     def _shares(self, slot: Slot) -> list[float]:
         """The probability of each option, as far as they are the only ones."""
@@ -321,11 +374,6 @@ class Corrector:
     def with_words(self, more: Iterable[str] | Mapping[str, int]) -> Corrector:
         """The same corrector with words of the user's own."""
         return replace(self, lexicon=self.lexicon.with_words(more))
-
-
-def _with_context(slot: Slot, more: Sequence[float]) -> Slot:
-    options = zip(slot.options, more, strict=True)
-    return replace(slot, options=tuple(replace(option, context=added) for option, added in options))
 
 
 def _parts(text: str) -> list[tuple[int, str]]:

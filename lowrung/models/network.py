@@ -167,11 +167,3 @@ def _head(facts: dict[str, Any], state: dict[str, Tensor], backbone: TextBackbon
     if facts["head"] == "Rank":
         return Rank(options, names, pooling=backbone.pooling)
     return Tag(options, names, width=backbone.width)
-
-
-def bfloat16_pays() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware."""
-    import torch.backends.cpu
-
-    supported = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
-    return any(each() for each in supported)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 
+from lowrung.core.edits import Edit, apply
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.core.words import words
@@ -16,6 +18,7 @@ from lowrung.models.batch import Batch, pad
 
 Pieces = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters start..end of each
 Coded = tuple[Pieces, Pieces]  # of one question: its first text, and the others as one
+Mender = Callable[[Sequence[str]], Sequence[Sequence[Edit]]]
 CHUNK = 4096  # questions whose pieces are held at once
 NOWHERE = (0, 0)  # the offsets of a piece that stands for no character of the first text
 
@@ -45,10 +48,12 @@ class Tokenizer:
         inner: any transformers tokenizer; a slow one is asked word by word, which keeps its offsets right.
         longest: the most pieces, special ones included, that the body can read at once.
         spell: whether batches say which word each piece belongs to.
+        mend: what misspelt words of texts are read as, if at all; the pieces of what is put in place of a word lie all
+            where that word does.
     """
 
-    def __init__(self, inner: Any, *, longest: int, spell: bool = False) -> None:
-        self.inner, self.longest, self.spell = inner, longest, spell
+    def __init__(self, inner: Any, *, longest: int, spell: bool = False, mend: Mender | None = None) -> None:
+        self.inner, self.longest, self.spell, self.mend = inner, longest, spell, mend
         self.frame = _frame(inner)
         if self.longest < self.frame.pair + 4:
             raise ModelError(f"a body that reads {self.longest} pieces at once is too short for any text")
@@ -58,6 +63,13 @@ class Tokenizer:
         """Ids and offsets of each text, no special pieces, nothing cut off."""
         if not texts:
             return []
+        if self.mend is None:
+            return self._pieces(texts)
+        edits = self.mend(texts)
+        found = self._pieces([apply(text, each)[0] for text, each in zip(texts, edits, strict=True)])
+        return [(ids, _moved_back(offsets, each)) for (ids, offsets), each in zip(found, edits, strict=True)]
+
+    def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
         if self.inner.is_fast:
             coded = self.inner(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
             pairs = zip(texts, coded["input_ids"], coded["offset_mapping"], strict=True)
@@ -192,6 +204,23 @@ def bucketed(lengths: Sequence[int], *, budget: int, most: int) -> Iterator[list
         chosen.append(at)
     if chosen:
         yield chosen
+
+
+def _moved_back(offsets: list[tuple[int, int]], edits: Sequence[Edit]) -> list[tuple[int, int]]:
+    """Places in a text after `edits` as places before them; all of what was put in lies where the edit does."""
+    if not edits:
+        return offsets
+    ordered = sorted(edits)
+    growths = list(accumulate((len(edit.text) - (edit.end - edit.start) for edit in ordered), initial=0))
+    starts = [edit.start + growth for edit, growth in zip(ordered, growths, strict=False)]  # after the edits
+    moved = []
+    for start, end in offsets:
+        at = bisect_right(starts, start) - 1
+        if at >= 0 and start < starts[at] + len(ordered[at].text):
+            moved.append((ordered[at].start, ordered[at].end))
+        else:
+            moved.append((start - growths[at + 1], end - growths[at + 1]))
+    return moved
 
 
 def _words_of(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:

@@ -90,12 +90,12 @@ class TextBackbone:
 
     def hidden(self, batch: Batch) -> Tensor:
         """(B, T', D)"""
-        return batch.stitched(in_slices(lambda **given: self.body(**given).last_hidden_state, self._given(batch)))
+        return batch.stitched(in_slices(lambda **given: self.body(**given).last_hidden_state, self.given(batch)))
 
     def taps(self, batch: Batch, depths: Sequence[int]) -> Tensor:
         """States after each of `depths` layers (rising), side by side, without gradient.  -> (W, T, len(depths) * D)"""
         with torch.no_grad():
-            return in_slices(partial(self.taps_of, depths), self._given(batch))
+            return in_slices(partial(self.taps_of, depths), self.given(batch))
 
     def taps_of(self, depths: Sequence[int], **given: Tensor) -> Tensor:
         """`taps` of the body's own arguments; layers above the last tap are not run."""
@@ -136,9 +136,10 @@ class TextBackbone:
         return replace(batch, letters=self.body.letters.beside(batch.spelt))
 
     def _run(self, batch: Batch) -> Any:
-        return self.body(**self._given(batch))
+        return self.body(**self.given(batch))
 
-    def _given(self, batch: Batch) -> dict[str, Tensor]:
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """What the body is called with."""
         kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
         letters = {} if batch.letters is None else {"letters": batch.letters}
         return {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds, **letters}

@@ -6,9 +6,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lowrung.core.task import Example
+from lowrung.models.batch import bfloat16_pays
 from lowrung.models.heads import Rank
-from lowrung.models.network import Adapted, bfloat16_pays
+from lowrung.models.network import Adapted
 from lowrung.models.tuning import moved
 
 
@@ -74,7 +75,15 @@ class Progress:
     best: float = -math.inf
     stale: int = 0
     factor: float = 1.0  # of the learning rates, under "plateau"
-    losses: tuple[float, ...] = ()
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0  # of all runs together, validations included
+    validating: float = 0.0  # seconds of them
+    pieces: int = 0  # that were learnt from
+    curve: list[dict[str, Any]] = field(default_factory=list)  # of each validation: step, seconds, score, loss since
+
+    def share(self, steps: int, minutes: float) -> float:
+        """How far it has come, in [0, 1]: the larger of the shares of steps and, where they are limited, of minutes."""
+        return min(1.0, max(self.step / max(steps, 1), self.seconds / (60 * minutes) if minutes else 0.0))
 
 
 def train(
@@ -83,57 +92,114 @@ def train(
     *,
     settings: Settings,
     seed: int,
+    minutes: float = 0.0,
     score: Score | None = None,
     checkpoint: Path | None = None,
     watch: Callable[[int, int, float], None] | None = None,
 ) -> Progress:
-    """Train what may move of `network`, in place.
-
-    With `score` (higher is better, on dev rows) the best weights are kept. Everything follows from `seed`.
-    With `checkpoint` (a folder), the state is kept there as training goes on, and a run that was cut off goes on from
-    it to the same weights that it would have reached uncut on the same machine.
-    `watch(step, steps, loss)` is called after each step.
+    """Train what may move of `network`, in place: `descend` with the loss of the head.
 
     Args:
         examples: a list that is passed over again and again, or a Feed without an end, of which `settings.most` steps
             are taken; one that is resumed is asked for the step where it was cut.
+        score: of the network on dev rows, higher is better.
     """
     feed = examples if callable(examples) else _from_list(examples, settings, seed)
-    steps = settings.most if callable(examples) else settings.steps(len(examples))
-    groups = _groups(network, settings)
+    weights = _class_weights(network, examples) if settings.balanced and not callable(examples) else None
+    progress = descend(
+        parameters(network),
+        lambda step: _loss(network, feed(step), settings, weights),
+        steps=settings.most if callable(examples) else settings.steps(len(examples)),
+        settings=settings,
+        seed=seed,
+        minutes=minutes,
+        score=None if score is None else lambda: score(network),
+        checkpoint=checkpoint,
+        watch=watch,
+    )
+    network.head.eval()
+    network.backbone.body.eval()
+    return progress
+
+
+def descend(
+    moving: Mapping[str, Tensor],
+    loss_of: Callable[[int], tuple[Tensor, int]],
+    *,
+    steps: int,
+    settings: Settings,
+    seed: int,
+    minutes: float = 0.0,
+    score: Callable[[], float] | None = None,
+    checkpoint: Path | None = None,
+    watch: Callable[[int, int, float], None] | None = None,
+) -> Progress:
+    """Train the weights `moving` (name → tensor; those of a body begin with «body.»), in place.
+
+    With `score` (higher is better, on dev rows) the best weights are kept. Everything follows from `seed`, unless
+    `minutes` end it: then the rate goes by whichever of steps and minutes is used up further.
+    With `checkpoint` (a folder), the state is kept there as training goes on, and a run that was cut off goes on from
+    it to the same weights that it would have reached uncut on the same machine; its minutes count on.
+    `watch(step, steps, loss)` is called after each step; where minutes decide, `steps` is what there will be at this
+    pace.
+
+    Args:
+        loss_of: a step, counted from 0 → its loss, and from how many pieces.
+        minutes: 0 for no limit.
+    """
+    groups = _groups(moving, settings)
     optimizer = torch.optim.AdamW(groups, fused=False)
     peaks = [group["lr"] for group in groups]
-    every = max(1, steps // settings.validations)
     progress, kept = Progress(), dict[str, Tensor]()
     torch.manual_seed(seed)
     if checkpoint is not None and (checkpoint / "state.json").is_file():
-        progress, kept = _resume(checkpoint, network, optimizer)
-    weights = _class_weights(network, examples) if settings.balanced and not callable(examples) else None
+        progress, kept = _resume(checkpoint, moving, optimizer)
     saved = time.monotonic()
-    if score is not None and progress.step == 0:  # training may leave things worse than it found them
-        kept = _validate(network, score, progress, settings, kept)
-    while progress.step < steps and progress.stale <= settings.patience:
-        factor = _factor(progress.step, steps, settings) * progress.factor
+    begun = saved - progress.seconds
+    if score is not None and not progress.curve:  # training may leave things worse than it found them
+        kept = _validate(moving, score, progress, settings, kept, begun)
+    while (done := progress.share(steps, minutes)) < 1.0 and progress.stale <= settings.patience:
+        place = (int(done * FINE), FINE) if minutes else (progress.step, steps)
+        factor = _factor(*place, settings) * progress.factor
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
-        loss = _step(network, feed(progress.step), settings, weights)
+        loss, pieces = loss_of(progress.step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        told = float(loss.detach())
         torch.nn.utils.clip_grad_norm_([each for group in groups for each in group["params"]], settings.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
-        progress.losses = (*progress.losses, loss)
-        if score is not None and (progress.step % every == 0 or progress.step == steps):
-            kept = _validate(network, score, progress, settings, kept)
+        progress.losses.append(told)
+        progress.pieces += pieces
+        progress.seconds = time.monotonic() - begun
+        if score is not None and _due(progress, done, steps, minutes, settings):
+            kept = _validate(moving, score, progress, settings, kept, begun)
         if watch is not None:
-            watch(progress.step, steps, loss)
+            whole = round(progress.step / progress.share(steps, minutes)) if minutes else steps
+            watch(progress.step, max(progress.step, min(whole, steps)), told)
         if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, network, optimizer, progress, kept)
+            _save(checkpoint, moving, optimizer, progress, kept)
             saved = time.monotonic()
     if kept:
-        _restore(network, kept)
-    network.head.eval()
-    network.backbone.body.eval()
+        _restore(moving, kept)
     return progress
+
+
+FINE = 1000  # parts of the way in which the rate moves where minutes decide
+DEAR = 0.2  # of the minutes, what validations may take
+
+
+def _due(progress: Progress, before: float, steps: int, minutes: float, settings: Settings) -> bool:
+    """Whether it is time to validate: `settings.validations` times on the way, and at its end.
+
+    Where minutes decide, as many as they allow, by what the first one took.
+    """
+    if not minutes:
+        return progress.step % max(1, steps // settings.validations) == 0 or progress.step == steps
+    often = min(settings.validations, max(1, int(DEAR * 60 * minutes / max(progress.curve[0]["seconds"], 1e-6))))
+    now = progress.share(steps, minutes)
+    return now >= 1.0 or int(now * often) > int(before * often)
 
 
 CHECKPOINT_SECONDS = float(os.environ.get("LOWRUNG_CHECKPOINT_SECONDS", "30"))
@@ -145,9 +211,9 @@ def parameters(network: Adapted[Any]) -> dict[str, Tensor]:
     return {**body, **{f"head.{name}": each for name, each in network.head.named_parameters()}}
 
 
-def _groups(network: Adapted[Any], settings: Settings) -> list[dict[str, Any]]:
+def _groups(moving: Mapping[str, Tensor], settings: Settings) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, each in parameters(network).items():
+    for name, each in moving.items():
         rate = settings.lr if name.startswith("body.") else settings.head_lr
         decay = 0.0 if each.ndim < 2 else settings.decay
         groups.setdefault((rate, decay), []).append(each)
@@ -189,7 +255,9 @@ def _shuffled(number: int, seed: int, epoch: int) -> list[int]:
     return _ORDERS[key]
 
 
-def _step(network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Settings, weights: Tensor | None) -> float:
+def _loss(
+    network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Settings, weights: Tensor | None
+) -> tuple[Tensor, int]:
     network.head.train()
     for number, layer in enumerate(network.backbone.layers):
         # dropout only where something moves: the prefix stays what the cache holds
@@ -203,8 +271,7 @@ def _step(network: Adapted[Any], chosen: Sequence[Example[Any]], settings: Setti
     if settings.contrast and isinstance(network.head, Rank):
         wanted = torch.tensor([network.head.options.index(gold.option) for gold in golds])
         loss = loss + settings.contrast * contrastive(network.head.features(batch, hidden.float()), wanted)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
+    return loss, int(batch.attended.sum())
 
 
 def contrastive(features: Tensor, wanted: Tensor, *, temperature: float = 0.1) -> Tensor:
@@ -229,31 +296,46 @@ def _class_weights(network: Adapted[Any], examples: Sequence[Example[Any]]) -> T
 
 
 def _validate(
-    network: Adapted[Any], score: Score, progress: Progress, settings: Settings, kept: dict[str, Tensor]
+    moving: Mapping[str, Tensor],
+    score: Callable[[], float],
+    progress: Progress,
+    settings: Settings,
+    kept: dict[str, Tensor],
+    begun: float,
 ) -> dict[str, Tensor]:
-    value = score(network)
+    before = time.monotonic()
+    value = score()
+    progress.seconds = time.monotonic() - begun
+    progress.validating += time.monotonic() - before
+    new = progress.losses[progress.curve[-1]["step"] if progress.curve else 0 :]
+    told = {"step": progress.step, "seconds": round(progress.seconds, 2), "score": value}
+    progress.curve.append({**told, "loss": sum(new) / len(new) if new else None})
     if value > progress.best:
         progress.best, progress.stale = value, 0
-        return {name: each.detach().clone() for name, each in parameters(network).items()}
+        return {name: each.detach().clone() for name, each in moving.items()}
     progress.stale += 1
     if settings.schedule == "plateau":
         progress.factor /= 2
     return kept
 
 
-def _restore(network: Adapted[Any], kept: dict[str, Tensor]) -> None:
+def _restore(moving: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, each in parameters(network).items():
+        for name, each in moving.items():
             each.copy_(kept[name])
 
 
 def _save(
-    folder: Path, network: Adapted[Any], optimizer: torch.optim.Optimizer, progress: Progress, kept: dict[str, Tensor]
+    folder: Path,
+    moving: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    kept: Mapping[str, Tensor],
 ) -> None:
     """Tensors first, then state.json that names them, each by rename: a cut leaves the older whole checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = {id(each): name for name, each in parameters(network).items()}
-    tensors = {f"now.{name}": each.detach().contiguous() for name, each in parameters(network).items()}
+    names = {id(each): name for name, each in moving.items()}
+    tensors = {f"now.{name}": each.detach().contiguous() for name, each in moving.items()}
     tensors |= {f"kept.{name}": each for name, each in kept.items()}
     for each, state in optimizer.state.items():
         for key, value in state.items():
@@ -262,9 +344,7 @@ def _save(
     file = f"state-{progress.step}.safetensors"
     save_file(tensors, folder / f"{file}.part")
     os.replace(folder / f"{file}.part", folder / file)
-    facts = {"file": file, "step": progress.step, "best": progress.best, "stale": progress.stale}
-    facts |= {"factor": progress.factor, "losses": list(progress.losses)}
-    (folder / "state.json.part").write_text(json.dumps(facts), "utf-8")
+    (folder / "state.json.part").write_text(json.dumps({"file": file, **asdict(progress)}), "utf-8")
     os.replace(folder / "state.json.part", folder / "state.json")
     for old in folder.glob("state-*.safetensors"):
         if old.name != file:
@@ -272,17 +352,16 @@ def _save(
 
 
 def _resume(
-    folder: Path, network: Adapted[Any], optimizer: torch.optim.Optimizer
+    folder: Path, moving: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]]:
     facts = json.loads((folder / "state.json").read_text("utf-8"))
     tensors = load_file(folder / facts.pop("file"))
     now = {name[4:]: each for name, each in tensors.items() if name.startswith("now.")}
-    _restore(network, now)
-    for name, each in parameters(network).items():
+    _restore(moving, now)
+    for name, each in moving.items():
         found = {key: f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
         own = {key: tensors[stored] for key, stored in found.items() if stored in tensors}
         if own:
             optimizer.state[each] = own
     torch.set_rng_state(tensors["random"])
-    facts["losses"] = tuple(facts["losses"])
     return Progress(**facts), {name[5:]: each for name, each in tensors.items() if name.startswith("kept.")}

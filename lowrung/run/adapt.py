@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lowrung.models.point import Point, places
 from lowrung.models.probe import features, fit_point, fit_rank, seen
 from lowrung.models.text import TextBackbone
 from lowrung.models.training import Score, Settings, train
-from lowrung.models.tuning import Frozen, How, Prefixes, Top
+from lowrung.models.tuning import Frozen, How, Prefixes, Top, moved
 from lowrung.run.evaluate import evaluate
 
 Watch = Callable[[int, int, float], None]
@@ -28,7 +29,7 @@ ENOUGH_FOR_DEV = 2000
 
 
 def adapt(
-    backbone: TextBackbone,
+    backbone: TextBackbone | Adapted[A],
     task: Task[A],
     examples: Sequence[Example[A]] = (),
     *,
@@ -47,14 +48,17 @@ def adapt(
     Where `dev` is empty and examples are many, a tenth of them is held out to stop early by.
 
     Args:
+        backbone: or a network that has practised: its body is taken further, and its head is where the new one starts.
         prefixes: states of the untouched body to share with other calls; made when None. The model holds on to them,
             and adds those of what it is asked, until its `prefixes` is set to None.
         checkpoint: a folder to resume from after an interruption.
 
     Raises:
         DataError: the task has no options, or an example has no gold.
-        ModelError: the task's shape of answer has no head here.
+        ModelError: the task's shape of answer has no head here, or less would move than practice has moved.
     """
+    practised = backbone if isinstance(backbone, Adapted) else None
+    body = backbone.backbone if isinstance(backbone, Adapted) else backbone
     options = task.options or (examples[0].question.options if examples else ())
     if not options and not task.points:
         raise DataError(f"task {task.name} needs its labels: rows that carry some, or --options a,b,c")
@@ -63,9 +67,13 @@ def adapt(
     if task.answer not in (Choice, Spans):
         raise ModelError(f"no head here answers with {task.answer.__name__}")
     words = Question(("",), options=options, meanings=_meanings(task, options)).words_for_options
-    prefixes = prefixes or Prefixes(backbone)
+    prefixes = prefixes or Prefixes(body)
     frozen = isinstance(how, Frozen) or not examples
-    network = _start(backbone if frozen else body_to_move(backbone, task), task, options, words, prefixes)
+    network: Adapted[A]
+    if practised is not None:
+        network = Adapted(body, deepcopy(practised.head), depths=(body.depth,), prefixes=prefixes)
+    else:
+        network = _start(body if frozen else body_to_move(body, task), task, options, words, prefixes)
     if not examples:
         return network
     learnt = examples
@@ -74,8 +82,10 @@ def adapt(
     prefixes.fill([each.question for each in examples], network.depths)
     _probe(network, learnt, seed=seed)
     if frozen:
-        return network
+        return network if practised is None else loosen(network, practised.how, seed)
     network = loosen(network, how, seed)
+    if practised is not None and moved(practised.backbone).keys() - moved(network.backbone).keys():
+        raise ModelError(f"{how} moves less than practice has moved ({practised.how}), which would be lost")
     chosen = settings or Settings()
     train(
         network,

@@ -19,9 +19,10 @@ from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
 from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.evaluate import Report, report_of
-from lowrung.run.methods import Method, fit_method, recipe, untouched
+from lowrung.run.methods import METHODS, PRACTICE, Method, fit_method, recipe, untouched
 from lowrung.run.shares import shares
 from lowrung.run.ship import fingerprint, versions
+from lowrung.run.start import Start, practised_states
 
 Watch = Callable[[str, int, int], None]  # what is done next, how many cells are done, of how many
 
@@ -68,8 +69,8 @@ class Plan(Generic[A]):
 class Store:
     """Cells on disk: predictions by a key of everything that they depend on, so that nothing is computed twice."""
 
-    def __init__(self, out: Path | None, plan: Plan[Any], checksum: str) -> None:
-        self.folder = out / "cells" if out else None
+    def __init__(self, out: Path | None, plan: Plan[Any], checksum: str, start: str = "") -> None:
+        self.folder, self.start = out / "cells" if out else None, start
         rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
         meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
         made_with = {
@@ -82,7 +83,8 @@ class Store:
 
     def path(self, *key: object) -> Path | None:
         recipes = [recipe(str(each)) for each in key[:1]]  # the method's name comes first
-        name = hashlib.sha256(f"{self.base} {recipes} {key}".encode()).hexdigest()[:24]
+        start = f" {self.start}" if key[:1] and METHODS[str(key[0])].practised else ""
+        name = hashlib.sha256(f"{self.base} {recipes} {key}{start}".encode()).hexdigest()[:24]
         return self.folder / f"{name}.json" if self.folder else None
 
     def get(self, *key: object) -> dict[str, Any] | None:
@@ -110,8 +112,17 @@ class Store:
 class Bench(Generic[A]):
     """Runs the cells of a plan."""
 
-    def __init__(self, plan: Plan[A], body: Any, prefixes: Any, store: Store, watch: Watch | None) -> None:
+    def __init__(
+        self,
+        plan: Plan[A],
+        body: Any,
+        prefixes: Any,
+        store: Store,
+        watch: Watch | None,
+        start: Start | None = None,
+    ) -> None:
         self.plan, self.body, self.prefixes, self.store, self.watch = plan, body, prefixes, store, watch
+        self.start, self.practised = start, None if start is None or prefixes is None else practised_states(start.model)
         self.done, self.total, self.warm = 0, 0, False
 
     def run(self) -> tuple[list[Cell], dict[tuple[str, int], list[Report[A]]]]:
@@ -137,6 +148,10 @@ class Bench(Generic[A]):
             chosen = draw(plan.train, number, seed=seed, balanced=plan.balanced)
             return self._answered(method, [plan.train[at] for at in chosen], asked, (number, seed))
         return self.validated(method, number, seed, plan.folds)
+
+    def unlearnt(self, method: Method) -> Report[A]:
+        """What a method that needs no labels answers to the rows to learn from."""
+        return self._answered(method, [], self.plan.train, (0, 0, -2))[0]
 
     def validated(self, method: Method, number: int, seed: int, parts: int) -> tuple[Report[A], float]:
         """One repeat of cross-validation: every row answered by a model that did not see it."""
@@ -183,12 +198,23 @@ class Bench(Generic[A]):
         ):  # or the first method to ask would pay in the table for the states that all share
             everything = [each.question for each in (*self.plan.train, *self.plan.test)]
             self.prefixes.fill(everything, frozen_depths(self.body, self.plan.task))
+            if self.practised is not None:
+                self.practised.fill(everything, (self.practised.backbone.depth,))
             self.warm = True
         begun = time.perf_counter()
         checkpoint = self.store.checkpoint(method.name, *key)
         model = fit_method(
-            method, self.plan.task, learn, backbone=self.body, prefixes=self.prefixes, seed=seed, checkpoint=checkpoint
+            method,
+            self.plan.task,
+            learn,
+            backbone=self.body,
+            prefixes=self.practised if method.practised else self.prefixes,
+            seed=seed,
+            checkpoint=checkpoint,
+            start=self.start.model if self.start else None,
         )
+        if method.name == PRACTICE and self.start is not None:
+            return model, self.start.seconds
         if checkpoint is not None and checkpoint.is_dir():
             shutil.rmtree(checkpoint)  # the cell is done; its training need not be resumed
         return model, time.perf_counter() - begun

@@ -31,9 +31,12 @@ _VARIABLES |= {colour: f"var(--m{at})" for at, colour in enumerate(_COLOURS)}
 
 def _colour(methods: Sequence[str], method: str) -> int:
     """The number of a method's colour and marker: a known one has its own, others take what is left."""
-    known = list(METHODS)
-    at = known.index(method) if method in known else len(known) + list(methods).index(method)
-    return at % len(_COLOURS)  # methods of one task have different ones
+    known, taken = list(METHODS), dict[str, int]()
+    for each in sorted(methods, key=lambda name: known.index(name) if name in known else len(known)):
+        at = known.index(each) if each in known else len(known)
+        free = [(at + more) % len(_COLOURS) for more in range(len(_COLOURS))]
+        taken[each] = next((place for place in free if place not in taken.values()), free[0])
+    return taken[method]
 
 
 def _untouched(method: str) -> bool:

@@ -17,8 +17,9 @@ from lowrung.run.evaluate import evaluate
 from lowrung.run.mending import Wishes, asked, granted
 from lowrung.run.methods import Method, fit_method, foundation, methods_for, untouched, usual
 from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
+from lowrung.run.start import Rehearsal, started, unpractised
 
-STOPS_BY_DEV = ("contrastive", "top", "lora", "full")  # their dev rows choose when training ends
+STOPS_BY_DEV = ("contrastive", "top", "lora", "full", "practice+top")  # their dev rows choose when training ends
 
 
 def fit(
@@ -33,6 +34,7 @@ def fit(
     meanings: Mapping[str, str] | None = None,
     watch: Watch | None = None,
     wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
+    rehearsal: Rehearsal | None = None,
 ) -> Shipped:
     """Learn from `rows` and, with `out`, ship the folder.
 
@@ -46,6 +48,7 @@ def fit(
         meanings: label → what it means in words.
         watch: called with (step, steps, loss).
         wishes: what is asked of a corrector besides.
+        rehearsal: raw text, for a method that practises.
 
     Raises:
         DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
@@ -60,7 +63,13 @@ def fit(
                 raise LowrungError(unknown("label", label, fitted.options))
         fitted = fitted.with_options(fitted.options, meanings)
     method = method or usual(fitted)
-    chosen = next(each for each in methods_for(fitted, (method,)) if each.name == method)
+    if rehearsal is not None and fitted.practice is None:
+        raise LowrungError(unpractised(fitted))
+    ways = methods_for(fitted, (method,), text=rehearsal is not None)
+    chosen = next(each for each in ways if each.name == method)
+    if rehearsal is not None and not chosen.practised:
+        able = ", ".join(each.name for each in methods_for(fitted, text=True) if each.practised)
+        raise LowrungError(f"method {method} does not practise on raw text; these do: {able}")
     examples, held = _labelled(fitted, rows), _labelled(fitted, dev)
     if not examples and chosen.learns:
         raise DataError(f"none of the {len(rows)} rows has a label; {untouched(fitted)} is the method that needs none")
@@ -71,16 +80,21 @@ def fit(
     body = foundation(fitted, model) if chosen.body or fitted.answer is Text else None
     if wishes:
         body = asked(body, wishes)
+    learnt = () if chosen.practised and not chosen.learns else examples
     facts: dict[str, Any] = {
         "method": method,
         "seed": seed,
-        "fingerprint": fingerprint(examples),
-        "rows": len(examples),
+        "fingerprint": fingerprint(learnt),
+        "rows": len(learnt),
         "source": body.source.name if body else method,
     }
     training = Path(f"{out}.training") if out else None
+    start = None
+    if rehearsal is not None:
+        start = started(fitted, rehearsal, base=body, out=training, watch=watch)
+        facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
     job = repr((__version__, facts, wishes, fitted.name, fitted.options, dict(fitted.meanings), fingerprint(held)))
-    job += body.source.checksum if body else ""
+    job += (body.source.checksum if body else "") + (start.checksum if start else "")
     made = fit_method(
         chosen,
         fitted,
@@ -90,6 +104,7 @@ def fit(
         dev=held if method in STOPS_BY_DEV else (),
         checkpoint=training / hashlib.sha256(job.encode()).hexdigest()[:24] if training else None,
         watch=watch,
+        start=start.model if start else None,
     )
     if hasattr(made, "prefixes"):
         made.prefixes = None  # states of the rows it learnt from; new texts have no use for them
@@ -127,6 +142,9 @@ def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path)
         )
     else:
         measured = "Nothing was measured: no score is claimed. `lowrung score` measures it on rows of yours."
+    learnt = f"learnt from: {report['rows']} labelled rows" if method.learns else "learnt from: no labelled row"
+    practised = report.get("practice")
+    text = f"\n- practised on: {', '.join(practised['text'])}" if practised else ""
     labels = f"\n- labels: {', '.join(task.options) or 'those that each row brings'}"
     labels = "" if task.answer is Text else labels
     body = "" if not method.body else f" on `{report['source']}`"
@@ -135,7 +153,7 @@ def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path)
 {task.about[:1].upper()}{task.about[1:]}.
 
 - method: {method.name}{body} ({method.about}){labels}
-- learnt from: {report["rows"]} labelled rows, seed {report["seed"]} (fingerprint `{report["fingerprint"][:16]}`)
+- {learnt}, seed {report["seed"]} (fingerprint `{report["fingerprint"][:16]}`){text}
 
 ## How good it is
 

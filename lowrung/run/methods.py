@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Method:
         candidate: whether a study may ship it; the floor of the table may not.
         points: whether it can choose among what a question itself marks, and not only among labels.
         body: whether it stands on a backbone; Texts stand on a language's words, or on nothing.
+        practised: whether it is, or starts from, a model that has practised on raw text.
     """
 
     name: str
@@ -34,14 +35,15 @@ class Method:
     candidate: bool = True
     points: bool = True
     body: bool = True
+    practised: bool = False
 
     @property
     def untouched(self) -> bool:
         """Whether it is what a task's model does with 0 labels, which all others are compared with."""
-        return self.candidate and not self.learns
+        return self.candidate and not self.learns and not self.practised
 
 
-ZERO_SHOT = "zero-shot"
+ZERO_SHOT, PRACTICE = "zero-shot", "practice"
 METHODS = {
     each.name: each
     for each in (
@@ -85,23 +87,38 @@ METHODS = {
             (Text,),
             body=False,
         ),
+        Method(PRACTICE, "rehearsed on raw text, without a label", (Choice, Text), learns=False, practised=True),
+        Method("practice+probe", "a head on the practised body, starting from its own", (Choice,), practised=True),
+        Method("practice+top", "the head and the top two layers, from the practised ones", (Choice,), practised=True),
+        Method("practice+channel-tuned", "the practised corrector, tuned", (Text,), body=False, practised=True),
     )
 }
 
 
-def methods_for(task: Task[Any], asked: Sequence[str] = ()) -> tuple[Method, ...]:
+def methods_for(task: Task[Any], asked: Sequence[str] = (), *, text: bool = False) -> tuple[Method, ...]:
     """The methods that fit `task`, or those `asked` for, the untouched model always first among them.
 
+    Args:
+        text: whether there is raw text to practise on; the model that has practised is always among them then.
+
     Raises:
-        LowrungError: an unknown method, or one that cannot answer in the task's shape.
+        LowrungError: an unknown method, one that cannot answer in the task's shape, or one that needs raw text.
     """
     fitting = {
-        name: each for name, each in METHODS.items() if task.answer in each.answers and (each.points or not task.points)
+        name: each
+        for name, each in METHODS.items()
+        if task.answer in each.answers
+        and (each.points or not task.points)
+        and (not each.practised or task.practice is not None)
     }
     for name in asked:
         if name not in fitting:
             raise LowrungError(unknown(f"method for {task.name}", name, fitting))
-    names = dict.fromkeys((untouched(task), *(asked or fitting)))
+        if fitting[name].practised and not text:
+            raise LowrungError(f"method {name} practises on raw text and needs some: --text FILE")
+    usual = [name for name, each in fitting.items() if text or not each.practised]
+    first = (untouched(task), *((PRACTICE,) if text and PRACTICE in fitting else ()))
+    names = dict.fromkeys((*first, *asked) if asked else (untouched(task), *usual))
     return tuple(fitting[name] for name in names)
 
 
@@ -143,11 +160,14 @@ def fit_method(
     dev: Sequence[Example[A]] = (),
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    start: Model[Any] | None = None,
 ) -> Model[Any]:
     """A model made by `method` from `examples`; one that learns needs at least one.
 
     Args:
-        backbone: what `foundation` gives. prefixes: a models.tuning.Prefixes of it, to share states.
+        backbone: what `foundation` gives.
+        prefixes: a models.tuning.Prefixes of it, or of the body of `start`, to share states.
+        start: the model that has practised, where the method is practised.
     """
     from lowrung.models import baselines
 
@@ -159,11 +179,16 @@ def fit_method(
         return baselines.fit_majority(task, examples)
     if method.name == "ngrams":
         return baselines.fit_ngrams(task, examples, seed=seed)
+    if method.practised and start is None:
+        raise LowrungError(f"method {method.name} practises on raw text and needs some: --text FILE")
+    if method.name == PRACTICE and start is not None:
+        return start
     if task.answer is Text:
-        return _corrector(method, examples, backbone, seed)
+        return _corrector(method, examples, start if method.practised else backbone, seed)
     how, settings = recipe(method.name)
+    ground: Any = start if method.practised else backbone
     model = adapt(
-        backbone,
+        ground,
         task,
         examples if method.learns else (),
         how=how,
@@ -185,7 +210,9 @@ def _corrector(method: Method, examples: Sequence[Example[Any]], base: Any, seed
         return correcting.DoNothing()
     if method.name == "dictionary":
         return correcting.Dictionary(base.lexicon)
-    return correcting.fit_corrector(base, examples, seed=seed) if method.learns else base
+    if not method.learns:
+        return base  # type: ignore[no-any-return]
+    return replace(correcting.fit_corrector(base, examples, seed=seed), name=method.name)
 
 
 def recipe(name: str) -> tuple[Any, Any]:
@@ -201,4 +228,4 @@ def recipe(name: str) -> tuple[Any, Any]:
         "lora": (tuning.LoRA(), Settings(lr=5e-4, least=200)),
         "full": (tuning.Full(), Settings(lr=1e-4, least=200)),
     }
-    return ways.get(name, (None, None))
+    return ways.get(name.removeprefix(f"{PRACTICE}+"), (None, None))

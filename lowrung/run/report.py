@@ -95,8 +95,11 @@ def card(study_json: StudyJson) -> str:
         more = f" and {len(labels) - 40} more (all are in lowrung.json)" if len(labels) > 40 else ""
         out += [f"- **Labels** ({len(labels)}): {', '.join(map(_code, labels[:40]))}{more}"]
     if study["rows"].get("learn"):
-        seen = "It has learnt from none of them." if untouched else "It learnt from all of them."
+        learnt = gate["shipped"] not in METHODS or METHODS[gate["shipped"]].learns
+        seen = "It learnt from all of them." if learnt else "It has learnt from none of them."
         out += [f"- **Rows with labels in the study**: {study['rows']['learn']:,}. {seen}"]
+    if gate["shipped"] in METHODS and METHODS[gate["shipped"]].practised and study.get("practice"):
+        out += [f"- **Practised on**: {', '.join(map(_code, study['practice']['text']))}"]
     out += ["", "## How good it is", "", _measured(study), ""]
     out += ["| metric | this model | the untouched model |" if not untouched else "| metric | this model |"]
     out += ["|---|---|---|" if not untouched else "|---|---|"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lowrung import __version__, tasks
@@ -58,8 +59,12 @@ def ship(
     report: Mapping[str, Any],
     card: str,
     facts: Mapping[str, Any],
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> Shipped:
     """Write the folder, whole or not at all; what stood there before stays until the new one is complete.
+
+    Args:
+        beside: name → content of files for people that lie beside the model's own.
 
     Raises:
         ModelError: the folder holds something else than a shipped model, the model cannot be saved, or the disk
@@ -76,7 +81,8 @@ def ship(
             whole = {"task": named, "model": made, "versions": versions(), "date": now(), **facts}
             for name, content in ((FACTS, whole), (REPORT, report)):
                 (new / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-            (new / CARD).write_text(card, "utf-8")
+            for name, told in {**beside, CARD: card}.items():
+                (new / name).write_text(told, "utf-8")
     except OSError as problem:
         raise ModelError(
             f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed"

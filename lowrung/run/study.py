@@ -4,7 +4,8 @@ where to switch; whether the winner may ship."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import log2
 from pathlib import Path
@@ -21,6 +22,7 @@ from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.evaluate import Report, Score, interval
 from lowrung.run.methods import Method, foundation, methods_for
 from lowrung.run.ship import fingerprint, now, ship, versions
+from lowrung.run.start import Rehearsal, started, unpractised
 
 ALL = "all"
 Reports: TypeAlias = Mapping[tuple[str, int], list[Report[A]]]  # (method, labels) → one a seed
@@ -104,6 +106,7 @@ def study(
     out: str | Path | None = None,
     confidence: float = 0.95,
     balanced: bool = False,
+    rehearsal: Rehearsal | None = None,
     watch: Watch | None = None,
 ) -> Study[A]:
     """Set `methods` side by side at each number of `labels`, pick the best, and decide whether it may ship.
@@ -122,11 +125,14 @@ def study(
         out: a folder for study.json, report.html, the cells (an interrupted study goes on from them) and `model/`.
         confidence: the probability of being better than the untouched model from which the winner ships.
         balanced: draw equally many rows a class instead of in proportion.
+        rehearsal: raw text to practise on once; the model that has is a row of its own and a start for others.
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
-        DataError: too few rows, only one label to choose from, or a label that only `test` has.
-        LowrungError: an unknown task or method, no seed, or `labels` that are no numbers.
+        DataError: too few rows, only one label to choose from, or a label that only `test` has; text that cannot be
+            read or is too little.
+        LowrungError: an unknown task or method, no seed, `labels` that are no numbers, or text for a task that cannot
+            be practised.
         ModelError: no such backbone, or `out`/model holds something else than a shipped model.
     """
     from lowrung.models.tuning import Prefixes
@@ -134,10 +140,12 @@ def study(
 
     task = named(task) if isinstance(task, str) else task
     body = foundation(task, model)
-    plan = _plan(task, rows, test, methods, labels, seeds, balanced)
-    store = Store(Path(out) if out else None, plan, body.source.checksum)
+    plan = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal)
+    folder = Path(out) if out else None
+    start = started(plan.task, rehearsal, base=body, out=folder, watch=_practising(watch)) if rehearsal else None
+    store = Store(folder, plan, body.source.checksum, start.checksum if start else "")
     prefixes = Prefixes(body) if plan.untouched.body else None
-    bench = Bench(plan, body, prefixes, store, watch)
+    bench = Bench(plan, body, prefixes, store, watch, start)
     cells, reports = bench.run()
     original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
@@ -149,10 +157,28 @@ def study(
     switch = tuple(_switch_points(plan, reports))
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
     facts = _facts(plan, model or body.source.name, body.source.checksum, switch, best, compared, confidence)
+    if start is not None and rehearsal is not None:
+        facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
         _write(made, Path(out), chosen, body)
     return made
+
+
+def _practising(watch: Watch | None) -> Callable[[int, int, float], None] | None:
+    """The watch of a study, told of the practice before its cells every few seconds."""
+    last = 0.0
+
+    def told(step: int, steps: int, loss: float) -> None:
+        nonlocal last
+        if watch is not None and (step == steps or time.monotonic() - last > EVERY):
+            last = time.monotonic()
+            watch(f"practice on raw text, loss {loss:.3f}", step - 1, steps)
+
+    return told if watch else None
+
+
+EVERY = 5.0  # seconds
 
 
 def _plan(
@@ -163,7 +189,10 @@ def _plan(
     labels: Sequence[int | str],
     seeds: int,
     balanced: bool,
+    rehearsal: Rehearsal | None,
 ) -> Plan[A]:
+    if rehearsal is not None and task.practice is None:
+        raise LowrungError(unpractised(task))
     task = task.fitted_to(rows)
     train = tuple(each for each in map(task.example, rows) if each.golds)
     held = tuple(each for each in _examples_of_test(task, test) if each.golds)
@@ -184,7 +213,8 @@ def _plan(
         wanted.add(most if each == ALL else min(int(each), most))
     if wanted == {0}:
         raise LowrungError("--labels names no number above 0; `score` measures the untouched model")
-    return Plan(task, train, held, methods_for(task, methods), tuple(sorted(wanted)), seeds, balanced, number)
+    ways = methods_for(task, methods, text=rehearsal is not None)
+    return Plan(task, train, held, ways, tuple(sorted(wanted)), seeds, balanced, number)
 
 
 def _examples_of_test(task: Task[A], test: Sequence[Row]) -> Iterator[Example[A]]:
@@ -198,14 +228,19 @@ def _examples_of_test(task: Task[A], test: Sequence[Row]) -> Iterator[Example[A]
 
 
 def _winner(plan: Plan[A], bench: Bench[A], reports: Reports[A]) -> tuple[Method, int]:
-    """The best candidate at the largest number of labels, by cross-validation on the rows to learn from."""
+    """The best candidate at the largest number of labels, by cross-validation on the rows to learn from.
+
+    One that has practised and learns nothing from labels answers them all.
+    """
     most, metric = plan.labels[-1], plan.task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
     scores: dict[str, float] = {}
     for method in plan.methods:
-        if not method.candidate or not method.learns:
+        if not method.candidate or method.untouched:
             continue
-        if plan.test:
+        if not method.learns:
+            found = [bench.unlearnt(method)] if plan.test else list(reports[method.name, 0])
+        elif plan.test:
             bench.tell(method, most, "cross-validation")
             found = [bench.validated(method, most, 0, 3)[0]]
         else:
@@ -213,7 +248,8 @@ def _winner(plan: Plan[A], bench: Bench[A], reports: Reports[A]) -> tuple[Method
         scores[method.name] = sign * sum(each.value(metric) for each in found) / len(found)
     if not scores:
         return plan.untouched, 0
-    return plan.method(max(scores, key=lambda name: scores[name])), most
+    best = plan.method(max(scores, key=lambda name: scores[name]))
+    return best, most if best.learns else 0
 
 
 def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
@@ -226,7 +262,7 @@ def _gate(plan: Plan[A], winner: Method, at: int, compared: Comparison) -> Gate:
         f"probability {told(compared.probability_better)} of being better over {compared.rows} rows"
     )
     if compared.better:
-        whole = "" if at == len(plan.train) else f", fitted to all {len(plan.train)} rows"
+        whole = "" if at == len(plan.train) or not winner.learns else f", fitted to all {len(plan.train)} rows"
         reason = f"{winner.name} with {at} labels ships{whole}: {numbers}."
         return Gate(winner.name, original, winner.name, at, compared.probability_better, reason)
     ahead = compared.difference.value > 0
@@ -261,13 +297,17 @@ def _switch_points(plan: Plan[A], reports: Reports[A]) -> Iterator[dict[str, Any
     rivals = [method.name for method in plan.methods if method.candidate and method.learns]
 
     def of(name: str, number: int) -> list[Report[A]]:
-        return reports[(name, 0) if name == untouched else (name, number)]
+        return reports[(name, number) if plan.method(name).learns else (name, 0)]
 
     def value(name: str, number: int) -> float:
         found = of(name, number)
         return sign * sum(each.value(metric) for each in found) / len(found)
 
     best, begins, before = untouched, 0, 0
+    for method in plan.methods:  # nothing lies below 0 labels, so that the lead there is taken and not handed over
+        if method.practised and not method.learns and value(method.name, 0) > value(untouched, 0):
+            found = compare(of(untouched, 0), of(method.name, 0), metric)
+            best = method.name if found.probability_better >= TELLS else best
     for number in plan.labels[1:]:
         leader = max(rivals, key=lambda name: value(name, number), default=best)
         ahead = value(leader, number) - value(best, number)

@@ -17,6 +17,7 @@ from lowrung.data.swaps import FORMS, SWAPS, person
 from lowrung.metrics.pronoun import GENDER, PRONOUN
 
 NONE = "none of them"  # the last option of every question
+STEREOTYPE = "stereotype"  # the column that says whether the right answer is "pro" or "anti" one; for audits
 WHICH = "Which of the candidates does the marked pronoun stand for?"
 
 
@@ -234,7 +235,7 @@ TASK = Task(
     golds=golds,
     metrics=PRONOUN,
     practice=practice,
-    facets=(GENDER,),
+    facets=(GENDER, STEREOTYPE),
     points=True,
     sample={
         "text": "Ada wrote to Grace because she admired the engine.",
