@@ -2,8 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.pronouns --sizes 0 200 --seeds 0 1 2
     python -m benchmarks.pronouns --part dev --methods probe
+    python -m benchmarks.pronouns --start FOLDER --methods practice practice+probe
     python -m benchmarks.pronouns --table
 
+FOLDER is what `lowrung practice pronoun` has written; the methods that begin with it need one.
 Results go to `results/pronouns.json`, each run as soon as it is there, and what is there is not run again.
 
 `score` is F1 as GAP's scorer counts it, `ratio` that of feminine rows over that of masculine ones. `pro` and `anti` are
@@ -21,6 +23,7 @@ from benchmarks import datasets, kept
 from lowrung.core.errors import LowrungError
 from lowrung.data import splits
 from lowrung.run.methods import METHODS, ZERO_SHOT, fit_method, methods_for
+from lowrung.run.ship import load as load_shipped
 
 FILE = "pronouns.json"
 SIZES = (0, 50, 200, 2000)
@@ -33,7 +36,7 @@ load = lru_cache(maxsize=1)(datasets.gap)
 class Asker:
     """The rows that all models are asked about, whose frozen states they share."""
 
-    def __init__(self, part: str, most: int | None) -> None:
+    def __init__(self, part: str, most: int | None, start: str) -> None:
         from lowrung.models.catalog import backbone
         from lowrung.models.tuning import Prefixes
 
@@ -46,11 +49,13 @@ class Asker:
             for side in ("pro", "anti")
         }
         self.shared = Prefixes(backbone())
+        self.start = load_shipped(start).model if start else None
 
     def scores(self, model: Any) -> Row:
         from lowrung.run.evaluate import evaluate
 
-        if getattr(model, "prefixes", None) is not None:
+        prefixes = getattr(model, "prefixes", None)
+        if prefixes is not None and prefixes.backbone is self.shared.backbone:
             model.prefixes = self.shared
         report = evaluate(self.task, model, self.asked)
         names = ("score", *(metric.name for metric in self.task.metrics[1:]))
@@ -75,8 +80,9 @@ class Asker:
             self.task,
             [examples[at] for at in chosen],
             backbone=backbone(),
-            prefixes=Prefixes(backbone()),
+            prefixes=None if METHODS[method].practised else Prefixes(backbone()),
             seed=seed,
+            start=self.start,
         )
         seconds = time.process_time() - begun
         return row | self.scores(model) | {"fit_cpu_seconds": round(seconds, 2)}
@@ -107,11 +113,12 @@ def show(rows: list[Row]) -> None:
 
 
 def main() -> None:
-    fitting = [each.name for each in methods_for(datasets.task_named("pronoun"))]
+    fitting = [each.name for each in methods_for(datasets.task_named("pronoun"), text=True)]
     parser = argparse.ArgumentParser(description="Measure lowrung on pronouns.")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=fitting, default=fitting)
+    parser.add_argument("--start", default="", metavar="FOLDER", help="a model that has practised")
     parser.add_argument("--part", choices=("dev", "test"), default="test", help="which rows are asked about")
     parser.add_argument("--table", action="store_true", help="print what is there and measure nothing")
     parser.add_argument("--quick", action="store_true", help="see that it works: tiny sizes, nothing is kept")
@@ -126,7 +133,7 @@ def main() -> None:
             done = {(row["tool"], row["part"], row["size"], row["seed"]) for row in kept.rows(path)}
             if (f"lowrung {method}", asked.part, size, seed) in done:
                 continue
-            asker = asker or Asker(asked.part, 40 if asked.quick else None)
+            asker = asker or Asker(asked.part, 40 if asked.quick else None, asked.start)
             try:
                 kept.add(path, asker.measure(method, size, seed))
             except LowrungError as problem:  # a method that refuses is no reason to lose the others

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ FORMAT = 1
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")
 _ENDS, _PAUSES = frozenset(".!?;:…"), frozenset(',()–—"“”')
 
-Ints: TypeAlias = NDArray[np.int64]
+Ints: TypeAlias = NDArray[np.integer[Any]]
 Keys: TypeAlias = NDArray[np.uint64]
-Floats: TypeAlias = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Beside:
         levels = [(np.arange(len(self.single), dtype=np.uint64), self.single), *self.several]
         made = []
         for at, (keys, counts) in enumerate(levels):
-            left = counts.astype(np.float64)
+            left = counts.astype(np.float32)
             if at + 1 < len(levels) and len(levels[at + 1][0]):
                 longer, numbers = levels[at + 1]
                 heads = longer >> bits
@@ -117,7 +117,7 @@ class Beside:
                 places = np.minimum(np.searchsorted(keys, heads[starts]), len(keys) - 1)
                 met = keys[places] == heads[starts]
                 left[places[met]] -= np.add.reduceat(numbers - DISCOUNT, starts)[met]
-            made.append((keys, counts.astype(np.float64), np.maximum(left, 0.0)))
+            made.append((keys, counts.astype(np.float32), np.maximum(left, 0.0)))
         return made
 
     def logs(self, rows: Ints) -> Floats:
@@ -214,7 +214,7 @@ class Beside:
             pairs = []
             for size in about["sizes"]:
                 keys = np.cumsum(_read(file, size), dtype=np.uint64)
-                pairs.append((keys, _read(file, size).astype(np.int64)))
+                pairs.append((keys, _read(file, size).astype(np.int32)))
             return cls(words, single, tuple(pairs))
         except (OSError, EOFError, ValueError, KeyError, TypeError, lzma.LZMAError) as problem:
             raise DataError(f"{path}: no counted n-grams ({type(problem).__name__}: {problem})") from problem
@@ -240,8 +240,8 @@ def _merged(keys: Keys, counts: Ints, more: Keys, numbers: Ints) -> tuple[Keys, 
 def _looked_up(table: tuple[Keys, Floats, Floats], keys: Keys) -> tuple[Floats, Floats]:
     known, *columns = table
     if not len(known):
-        return np.zeros(len(keys)), np.zeros(len(keys))
+        return np.zeros(len(keys), dtype=np.float32), np.zeros(len(keys), dtype=np.float32)
     at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     met = known[at] == keys
-    one, two = (np.where(met, each[at], 0.0) for each in columns)
+    one, two = (np.where(met, each[at], 0.0).astype(np.float32) for each in columns)
     return one, two

@@ -52,7 +52,7 @@ def _about(folder: Path) -> str:
     return str(facts["about"])
 
 
-@lru_cache(maxsize=2)  # a body is up to gigabytes; a study and its gate ask for the same one
+@lru_cache(maxsize=3)  # a body is up to gigabytes; a study and its gate ask for the same one, a corrector for two
 def backbone(name: str = DEFAULT) -> TextBackbone:
     """The backbone of that name. Nobody may train what this returns: it is shared; `upto` makes a copy.
 
@@ -165,6 +165,8 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
             raise ModelError(f"{folder}: not the weights of a body that reads letters")
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder}: not a whole letters backbone ({type(problem).__name__}: {problem})") from problem
+    if not any(name.endswith("word_embeddings.weight") for name in state):
+        body.table = own.body.get_submodule("embeddings.word_embeddings")  # the same numbers, held once
     body.requires_grad_(False)
     pieces = spelling_tokenizer(own.tokenizer, facts.get("language", ""))
     return TextBackbone(pieces, body, source=source, pooling=own.pooling, tagging_layer=facts["tagging_layer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -12,12 +13,13 @@ from lowrung.data.noise import LONGEST, Noise
 
 SLIPS = 0.15  # of a misspelt word's letters, those that went wrong by a key or by chance
 HITS = 0.7  # of the slips of a finger, those on the next key instead of the right one; the others hit both
+CHANCES_TAKE = ((0, 1), (1, 0), (1, 1), (2, 2))  # letters taken and put by a slip by chance
 CHANCES = 5  # kinds of slips by chance: left out, doubled, swapped, put in, changed
 ALPHABET = 30  # letters that may be put in by chance
 WIDER = 0.3  # the trust in what was counted in a wider context than the nearest one that is known
 MARGIN = 2  # equal letters around what differs that may have a part in it
 NEVER = -60.0
-FAINT = 1e-9  # a way to here that is less likely than this is not followed
+FAINT = 1e-8  # a way to here that is less likely than this is not followed
 REMEMBERED = 100_000  # pairs
 
 Letters: TypeAlias = tuple[str, ...]
@@ -93,31 +95,31 @@ class Channel:
         if i < stop and j < last and ours[i] == theirs[j]:
             table[i + 1 - first][j + 1 - first] += here
         for taken in range(min(LONGEST, stop - i) + 1):
-            became = self._became(ours, i, i + taken)
-            for put in range(min(LONGEST, last - j) + 1):
-                if not (taken or put) or ours[i : i + taken] == theirs[j : j + put]:
-                    continue
-                rate = became.get("".join(theirs[j : j + put]), 0.0)
-                if taken < 2 or put == taken == 2:
-                    rate += self._by_chance(ours, theirs, at, taken, put)
-                if rate:
-                    table[i + taken - first][j + put - first] += here * rate
+            for put, rate in self._became(ours, i, i + taken):
+                size = len(put)
+                if size <= last - j and theirs[j : j + size] == put and ours[i : i + taken] != put:
+                    table[i + taken - first][j + size - first] += here * rate
+        for taken, size in CHANCES_TAKE:
+            if taken <= stop - i and size <= last - j and ours[i : i + taken] != theirs[j : j + size]:
+                rate = self._by_chance(ours, theirs, at, taken, size)
+                table[i + taken - first][j + size - first] += here * rate
 
-    def _became(self, word: Letters, start: int, end: int) -> dict[str, float]:
+    def _became(self, word: Letters, start: int, end: int) -> Sequence[tuple[Letters, float]]:
         """What was learnt that the letters start..end become here, each with its share."""
         key = word[max(0, start - 2) : end + 2], min(start, 2), end - start
-        found = self._rates.get(key)
-        if found is None:
-            found = self._rates[key] = {}
+        made = self._rates.get(key)
+        if made is None:
+            found: dict[Letters, float] = {}
             share = self.noise.mixture.learnt
             for met, puts in self.noise.seen(word, start, end):
                 for put, number in puts.items():
-                    found[put] = found.get(put, 0.0) + share * number / met
+                    found[letters(put)] = found.get(letters(put), 0.0) + share * number / met
                 share *= WIDER
-        return found
+            made = self._rates[key] = tuple((put, rate) for put, rate in found.items() if put or end > start)
+        return made
 
     @cached_property
-    def _rates(self) -> dict[tuple[Letters, int, int], dict[str, float]]:
+    def _rates(self) -> dict[tuple[Letters, int, int], Sequence[tuple[Letters, float]]]:
         return {}
 
     def _by_chance(self, ours: Letters, theirs: Letters, at: tuple[int, int], taken: int, put: int) -> float:

@@ -19,7 +19,7 @@ from lowrung.models.protection import Protection, Word
 OFFERED = 20  # candidates of a word that are weighed
 SHOWN = 5  # others that a mend names
 OTHER_CASE = 0.05  # of a word's count in the other case (mark, Mark), what still counts
-LIKELY = -0.5  # log P(written | meant) that few slips exceed
+LIKELY, TWICE = -0.5, -4.0  # log P(written | meant) that few single slips exceed; what each further slip takes off
 JOINED = 20  # times that a word must be met for two to be merged into it
 OPENING = 0.5  # of what a capital inside a sentence says for a name, what one that opens it says
 REMEMBERED = 50_000  # words
@@ -234,7 +234,8 @@ class Corrector:
     def _option(self, written: str, opens: bool, each: Candidate, bar: float) -> Option | None:
         """None where no slip could be likely enough to lift it over the bar."""
         count = each.count if each.kind == "split" else self._count(each.text, written, opens)
-        if LIKELY + self.weights.frequency * self._log(count) <= bar:
+        likely = self.weights.channel * (LIKELY + TWICE * max(0, each.distance - 1))
+        if likely + self.weights.frequency * self._log(count) <= bar:
             return None
         meant = " ".join(self.lexicon.cased(part, written if at == 0 else part) for at, part in _parts(each.text))
         if written.isupper() and len(written) > 1:
