@@ -29,6 +29,7 @@ STEEP = 1.2  # the power of the rank of a confusion that says how seldom it is
 BESIDE = 0.15  # of the further slips, those beside the last one
 LONGEST, SHORTEST = 60, 8  # characters of a line
 WRITTEN = 1500  # lines of it; talk is what people write
+HARM = 0.02  # of right lines, those that may be broken; what people write is further from the counts than these lines
 TWICE = 2  # times that each line is damaged
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     seen = ask(chooser, rows)
     part = len(seen) // 5
     judge = trained(seen[part:])
-    keep = surest(judge, seen[:part])
+    keep = surest(judge, seen[:part], HARM)
     print(
         f"{len(rows):,} lines; sentence F1 {f1(replace(judge, keep=keep), seen[:part]):.3f} at {keep} on held-out ones"
     )
