@@ -41,6 +41,7 @@ class Metric(Generic[A]):
         count: events of one example and the answer to it (None: no answer).
         finish: summed events → score; must work elementwise when the events are arrays.
         needs: the facet that it tells apart, "" for none; it says nothing of rows that all lack it.
+        of: the examples that it is for, where not for all; it is left out where there is none of them.
     """
 
     name: str
@@ -48,9 +49,12 @@ class Metric(Generic[A]):
     finish: Callable[[Counts], Any]
     higher_is_better: bool = True
     needs: str = ""
+    of: Callable[[Example[Any]], bool] | None = None
 
     def tells(self, examples: Iterable[Example[Any]]) -> bool:
         """Whether it says anything of `examples`."""
+        if self.of is not None:
+            return any(map(self.of, examples))
         return not self.needs or any(self.needs == column for each in examples for column, _ in each.facets)
 
 

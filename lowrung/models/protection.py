@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from lowrung.core.errors import LowrungError
-from lowrung.data.noise import units
+from lowrung.data.noise import alone, units
 from lowrung.models.lexicon import fold
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`|<[^<>\n]*>|&#?\w{1,32};")
@@ -55,7 +55,8 @@ class Protection:
     def _others(self) -> list[re.Pattern[str]]:
         found = [each for each in self.patterns if not _PLAIN.fullmatch(each)]
         compound = [re.escape(each) for each in self.patterns if _PLAIN.fullmatch(each) and "-" in each]
-        return [re.compile(each) for each in found] + [re.compile(rf"(?i)\b{each}\b") for each in compound]
+        runs = [re.escape(each) for each in self.patterns if len(each) > 1 and all(map(alone, each))]
+        return [*map(re.compile, (*found, *runs)), *(re.compile(rf"(?i)\b{each}\b") for each in compound)]
 
     def words(self, text: str) -> list[Word]:
         """The words of letters that may be touched, in reading order."""

@@ -28,6 +28,7 @@ TRUSTED = 50_000  # characters of right text whose n-grams weigh half of the mos
 MOST = 0.4  # the share of the n-grams of rows where there are very many
 HARM = 0.05  # of the right sentences, those that may be broken
 KEEPS = tuple(each / 4 for each in range(-8, 17))  # logits, tried
+MANY = 1_000  # rows from which it learns anew: what damaged text has taught is in the way then
 FEW = 40  # rows below which the chooser learns nothing but what it counts
 
 Row = tuple[str, str]  # text, right text of the same length
@@ -69,11 +70,12 @@ def learnt(chooser: Chooser, rows: Sequence[Row], *, seed: int = 0) -> Chooser:
     held = [each for each, part in zip(asked, parts, strict=True) if part == 0]
     rest = [each for each, part in zip(asked, parts, strict=True) if part]
     before = chooser.judge
-    trial = trained(rest, before, seed=seed)
+    start = before if len(rows) < MANY else None
+    trial = trained(rest, start, seed=seed)
     keep = surest(trial, held)
     if f1(replace(trial, keep=keep), held) < f1(before, held):
         return replace(made, judge=replace(before, keep=surest(before, asked)))
-    return replace(made, judge=replace(trained(asked, before, seed=seed), keep=keep))
+    return replace(made, judge=replace(trained(asked, start, seed=seed), keep=keep))
 
 
 def crossed(chooser: Chooser, rows: Sequence[Row], *, seed: int = 0) -> tuple[list[Asked], list[int]]:

@@ -1,6 +1,7 @@
 """spelling: a text with its misspelt words mended, and nothing else changed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from lowrung.core.answers import Text
@@ -8,6 +9,7 @@ from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task, text_of
 from lowrung.data.noise import Noise, noise
+from lowrung.metrics.sentences import SENTENCES, unspaced
 from lowrung.metrics.text import MENDING
 
 CLEAN = 0.15  # of the rows to practise on: without right texts a model learns to mend at any price
@@ -52,7 +54,7 @@ TASK = Task(
     columns=("text",),
     ask=ask,
     golds=golds,
-    metrics=MENDING,
+    metrics=(*MENDING, *(replace(each, of=unspaced) for each in SENTENCES)),
     sample={"text": "I beleive thier dog ran a way.", "correct": "I believe their dog ran away."},
     practice=practising(lambda: noise("en")),  # of another language: replace(TASK, practice=practising(…))
 )
