@@ -130,7 +130,8 @@ def measure(tool: str, name: str, most: int | None) -> Row:
     task, examples = load(name, *SETS[name])
     with made(tool) as model:
         report = evaluate(task, model, examples[:most])
-    scores = {metric.name: round(report.value(metric), 4 if metric.name != "broken" else 5) for metric in task.metrics}
+    metrics = [metric for metric in task.metrics if metric.tells(report.examples)]
+    scores = {metric.name: round(report.value(metric), 4 if metric.name != "broken" else 5) for metric in metrics}
     return {"tool": tool, "set": name, "rows": len(report.examples), **scores}
 
 
