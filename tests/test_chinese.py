@@ -217,7 +217,9 @@ def test_the_embedded_corrector_mends_sentences_in_context(chinese):
 
 
 def test_the_embedded_corrector_leaves_right_example_rows(chinese):
-    rows = [json.loads(line) for line in (HOME / "examples/rows/spelling/chinese.jsonl").read_text("utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (HOME / "examples/rows/spelling/chinese.jsonl").read_text("utf-8").splitlines()
+    ]
     examples = [TASK.example(row) for row in rows]
     answers = [prediction.answer for prediction in chinese.answer([each.question for each in examples])]
     counts = total(count(example, answer) for example, answer in zip(examples, answers, strict=True))
