@@ -11,11 +11,8 @@ goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,7 +22,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -42,7 +38,9 @@ from lowrung.models.correcting import corrector, right_in
 from lowrung.models.corrector import Corrector, Slot
 from lowrung.models.pieces import Tokenizer
 from lowrung.models.text import Source, TextBackbone
+from recipes import training
 from recipes.beside_en import lines_of
+from recipes.lexicon_en import DATA
 
 SHARES = (0.0, 0.0, 0.03, 0.06, 0.12, 0.3)  # of the words that are damaged, drawn a line
 LOWER, UPPER = 0.1, 0.02  # lines that lose all their capitals, or are nothing but
@@ -237,8 +235,7 @@ class School(nn.Module):
 
 
 def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float) -> None:
-    home = Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-    files = [home / "corpus" / name for name in settings["text"]]
+    files = [DATA / name for name in settings["text"]]
     school = School(settings)
     held = [batch for batch, _ in zip(Rows(settings, files, seed=settings["seed"] + 10**6), range(10), strict=False)]
     groups: dict[float, list[Tensor]] = {}
@@ -247,9 +244,8 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
     optimizer = torch.optim.AdamW(
         [{"params": each, "lr": lr, "peak": lr} for lr, each in groups.items()], weight_decay=0.01
     )
-    step, spent, curve = 0, 0.0, list[dict[str, float]]()
-    if (out / "state.safetensors").is_file():
-        step, spent, curve = _resume(out, school, optimizer)
+    done = training.resume(out, school.moving(), optimizer) or {"step": 0, "spent": 0.0, "curve": []}
+    step, spent, curve = done["step"], done["spent"], done["curve"]
     rows = iter(DataLoader(Rows(settings, files, seed=settings["seed"], done=step), batch_size=None, num_workers=1))
     begun = told = time.monotonic() - spent
     while step < steps and spent < minutes * 60:
@@ -271,7 +267,7 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
                 | {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]}
             )
             print(json.dumps(curve[-1]), flush=True)
-            _keep(out, school, optimizer, step, spent, curve)
+            training.keep(out, school.moving(), optimizer, {"step": step, "spent": spent, "curve": curve})
     school.pupil.body.eval()
     catalog.save_letters(
         school.pupil,
@@ -289,43 +285,5 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
     )
 
 
-def _keep(
-    out: Path, school: School, optimizer: torch.optim.Optimizer, step: int, spent: float, curve: list[dict[str, float]]
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    tensors = {f"now.{name}": each.detach().contiguous() for name, each in school.moving().items()}
-    names = {id(each): name for name, each in school.moving().items()}
-    for each, moments in optimizer.state.items():
-        tensors |= {
-            f"adam.{key}.{names[id(each)]}": torch.as_tensor(value).contiguous() for key, value in moments.items()
-        }
-    facts = json.dumps({"step": step, "spent": spent, "curve": curve})
-    save_file(tensors, out / "state.part", {"facts": facts})
-    os.replace(out / "state.part", out / "state.safetensors")
-
-
-def _resume(out: Path, school: School, optimizer: torch.optim.Optimizer) -> tuple[int, float, list[dict[str, float]]]:
-    from safetensors import safe_open
-
-    tensors = load_file(out / "state.safetensors")
-    with safe_open(out / "state.safetensors", "pt") as file:
-        facts = json.loads(file.metadata()["facts"])
-    with torch.no_grad():
-        for name, each in school.moving().items():
-            each.copy_(tensors[f"now.{name}"])
-            optimizer.state[each] = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-    return facts["step"], facts["spent"], facts["curve"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    asked = parser.parse_args()
-    practise(tomllib.loads(asked.recipe.read_text("utf-8")), asked.out, steps=asked.steps, minutes=asked.minutes)
-
-
 if __name__ == "__main__":
-    main()
+    training.run(practise, __doc__ or "", minutes=60.0)

@@ -10,11 +10,8 @@ character that was there, over the whole vocabulary, at the damaged places and a
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -26,13 +23,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lowrung.data.noise import noise
 from lowrung.models.batch import bfloat16_pays
 from lowrung.models.saying import Saying
-from recipes import chinese
+from recipes import chinese, training
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -186,13 +182,14 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
     saying = Saying(settings["width"], len(pieces))
     learner = nn.ModuleDict({"body": body, "saying": saying})
     optimizer = torch.optim.AdamW(learner.parameters(), lr=settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
-    step, spent, curve = 0, 0.0, list[dict[str, float]]()
-    if (out / "state.safetensors").is_file():
-        step, spent, curve = _resume(out, learner, optimizer)
-    else:
+    moving = dict(learner.named_parameters())
+    done = training.resume(out, moving, optimizer)
+    if not done:
+        done = {"step": 0, "spent": 0.0, "curve": []}
         with torch.no_grad():
             first = first_vectors(texts, coder, len(pieces), settings["width"])
             body.embeddings.word_embeddings.weight[MASK + 1 :] = first[MASK + 1 :]
+    step, spent, curve = done["step"], done["spent"], done["curve"]
     shown = batches(held, coder, damage, settings, settings["seed"] + 1)
     exam = [batch for batch, _ in zip(shown, range(HELD_ROWS), strict=False)]
     rows = batches(texts, coder, damage, settings, settings["seed"] + 10 + step)
@@ -214,7 +211,7 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
             curve.append({"step": step, "minutes": round(spent / 60, 2)})
             curve[-1] |= {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]}
             print(json.dumps(curve[-1]), flush=True)
-            _keep(out, learner, optimizer, {"step": step, "spent": spent, "curve": curve})
+            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "curve": curve})
     facts = {"recipe": settings, "steps": step, "minutes": round(spent / 60, 1), "curve": curve}
     _ship(out / "body", body.eval(), saying, pieces, {"about": settings["about"], **facts})
 
@@ -246,40 +243,5 @@ def _ship(folder: Path, body: Any, saying: Saying, pieces: Sequence[str], facts:
     (folder / "letters.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _keep(out: Path, learner: nn.ModuleDict, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    names = {id(each): name for name, each in learner.named_parameters()}
-    tensors = {f"now.{name}": each.detach().contiguous() for name, each in learner.named_parameters()}
-    for each, moments in optimizer.state.items():
-        tensors |= {f"adam.{key}.{names[id(each)]}": torch.as_tensor(value) for key, value in moments.items()}
-    save_file(tensors, out / "state.part", {"facts": json.dumps(facts)})
-    os.replace(out / "state.part", out / "state.safetensors")
-
-
-def _resume(
-    out: Path, learner: nn.ModuleDict, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, list[dict[str, float]]]:
-    from safetensors import safe_open
-
-    stored = load_file(out / "state.safetensors")
-    with safe_open(out / "state.safetensors", "pt") as file:
-        facts = json.loads(file.metadata()["facts"])
-    with torch.no_grad():
-        for name, each in learner.named_parameters():
-            each.copy_(stored[f"now.{name}"])
-            optimizer.state[each] = {key: stored[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-    return facts["step"], facts["spent"], facts["curve"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--minutes", type=float, default=45.0)
-    asked = parser.parse_args()
-    practise(tomllib.loads(asked.recipe.read_text("utf-8")), asked.out, steps=asked.steps, minutes=asked.minutes)
-
-
 if __name__ == "__main__":
-    main()
+    training.run(practise, __doc__ or "", minutes=45.0)

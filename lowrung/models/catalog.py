@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lowrung.core.errors import ModelError, unknown
 from lowrung.models.characters import Letters, LettersBody
@@ -185,14 +186,19 @@ def context(name: str) -> InContext:
     """
     found = backbone(name)
     folder = OWN / name if name in embedded() else Path(name)
-    stored = load_file(folder / "model.safetensors") if (folder / LETTERS).is_file() else {}
-    state = {each.removeprefix("reader."): value.float() for each, value in stored.items() if "reader." in each}
+    state = _reader_of(folder / "model.safetensors") if (folder / LETTERS).is_file() else {}
     if not state:
         raise ModelError(f"{name} is a body, but it never learnt to choose among a corrector's options")
     table = backbone(json.loads((folder / LETTERS).read_text("utf-8"))["base"])
     reader = Reader(found.width, size=state["ask.weight"].shape[0])
     reader.load_state_dict(state)
     return InContext(found, reader.requires_grad_(False), table, (found.tagging_layer, found.depth))
+
+
+def _reader_of(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, "pt") as stored:
+        names = [name for name in stored.keys() if name.startswith("reader.")]  # noqa: SIM118 (it is no mapping)
+        return {name.removeprefix("reader."): stored.get_tensor(name).float() for name in names}
 
 
 def _minilm() -> Path:
