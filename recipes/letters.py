@@ -125,7 +125,7 @@ def _choices(text: str, slots: Sequence[Slot], back: Sequence[Edit], judge: Corr
         if right not in options:  # or only its capitals went wrong, which the options do not say
             right = options[0] if right is not None and right.lower() == options[0].lower() else None
         if right is not None:
-            scores = tuple(judge.score(each, kept=at == 0) for at, each in enumerate(slot.options))
+            scores = tuple(judge.scores(slot))
             found.append(Choice(slot.start, slot.end, options, scores, options.index(right)))
     return found
 

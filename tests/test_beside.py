@@ -9,8 +9,8 @@ from test_models_characters import lettered, plain  # noqa: F401 (a fixture)
 
 from lowrung.core.errors import DataError, ModelError
 from lowrung.models import catalog, correcting
-from lowrung.models.beside import FIRST, Beside
-from lowrung.models.context import InContext, Reader, case_of
+from lowrung.models.beside import EDGE, FIRST, SILENT, Beside
+from lowrung.models.context import SURE, InContext, Reader, case_of
 
 LINES = ["They lost their parcel, and their lot.", "There was a lot in there.", "It was there and it was a parcel."] * 9
 WORDS = ("there", "their", "was", "a", "lot", "it", "parcel", "and", "in", "they", "lost")
@@ -66,8 +66,13 @@ def test_a_body_reads_the_sentence_and_the_whole_comes_back(plain, tmp_path):  #
         assert [(each.start, each.best) for each in slots] == [(each.start, each.best) for each in alone]
         for one, two in zip(slots, alone, strict=True):
             assert [o.context for o in one.options] == pytest.approx([o.context for o in two.options], abs=0.05)
-    without = replace(made, context=None).slots(texts)
-    assert without[0][-1].options[0].context != made.slots(texts)[0][-1].options[0].context
+    asked, without = made.slots(texts)[0], replace(made, context=None).slots(texts)[0]
+    for slot, before in zip(asked, without, strict=True):  # what is sure already is not asked
+        assert (slot.options == before.options) == (before.ahead >= SURE)
+    sure = without[-1]
+    assert sure.ahead >= SURE
+    torn = replace(made, weights=replace(made.weights, keep=made.weights.keep + made.margin(sure) - 1))
+    assert torn.slots(texts)[0][-1].options != replace(torn, context=None).slots(texts)[0][-1].options
     (tmp_path / "made").mkdir()
     correcting.save(made, tmp_path / "made")
     again = correcting.load_corrector(tmp_path / "made")
@@ -79,3 +84,10 @@ def test_a_body_reads_the_sentence_and_the_whole_comes_back(plain, tmp_path):  #
 
 def test_capitals_fall_into_four_kinds():
     assert [case_of(word) for word in ("word", "Word", "NASA", "iPod", "I", "don't", "漢")] == [0, 1, 2, 3, 2, 0, 3]
+
+
+def test_an_unknown_word_says_nothing_of_another():
+    known = COUNTED._id("parcel")
+    rows = np.array([[known, SILENT, known], [EDGE, known, SILENT]])
+    alone = np.log(COUNTED.single[known] / COUNTED.single.sum())
+    assert COUNTED.logs(rows).tolist() == pytest.approx([alone, 0.0], abs=1e-5)

@@ -22,6 +22,7 @@ from lowrung.models.corrector import Slot
 from lowrung.models.lexicon import fold
 
 PAUSE, EDGE, UNKNOWN, FIRST = 0, 1, 2, 3  # a comma and its like, the end of a sentence, any other word, the known ones
+SILENT = -1  # an unknown word beside others, which says nothing of them
 DISCOUNT = 0.75
 CHUNK = 4_000_000  # words that are counted at once
 FORMAT = 1
@@ -122,19 +123,24 @@ class Beside:
         return made
 
     def logs(self, rows: Ints) -> Floats:
-        """log P(last word | those before it).  (R, order) numbers of words -> (R,)"""
+        """log P(last word | those before it), from the last `SILENT` one on; 0 where that is the last.
+
+        (R, order) numbers of words -> (R,)
+        """
         bits, tables = np.uint64(64 // self.order), self._tables
-        last = rows[:, -1]
+        last = np.maximum(rows[:, -1], 0)
         found = np.maximum(self.single[last], 0.5) / max(int(self.single.sum()), 1)
         for size in range(2, self.order + 1):
             heads = np.zeros(len(rows), dtype=np.uint64)
-            for at in range(self.order - size, self.order - 1):
-                heads = (heads << bits) | rows[:, at].astype(np.uint64)
+            before = rows[:, self.order - size : self.order - 1]
+            for words in before.T:
+                heads = (heads << bits) | np.maximum(words, 0).astype(np.uint64)
             whole, left = _looked_up(tables[size - 2], heads)
+            whole[(before < 0).any(1)] = 0
             count, _ = _looked_up(tables[size - 1], (heads << bits) | last.astype(np.uint64))
             share = (np.maximum(count - DISCOUNT, 0.0) + left * found) / np.maximum(whole, 1.0)
             found = np.where(whole > 0, share, found)
-        logs: Floats = np.log(found)
+        logs: Floats = np.where(rows[:, -1] < 0, 0, np.log(found))
         return logs
 
     # --- what a corrector asks
@@ -168,7 +174,7 @@ class Beside:
         for slot, (first, last) in zip(asked, spans, strict=True):
             if last == first + 1 and slot.best != slot.options[0].text:
                 ids[first] = own[0] if len(own := self._ids(slot.best)) == 1 else UNKNOWN
-        ids = [EDGE] * reach + ids + [EDGE] * reach
+        ids = [EDGE] * reach + [SILENT if each == UNKNOWN else each for each in ids] + [EDGE] * reach
         for slot, (first, last) in zip(asked, spans, strict=True):
             before, after = ids[first : first + reach], ids[last + reach : last + 2 * reach]
             for option in slot.options:

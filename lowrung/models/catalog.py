@@ -163,16 +163,16 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
         if own.source.checksum != facts["base_checksum"]:
             raise ModelError(f"{folder}: was made on other weights of {facts['base']} than the ones found here")
         letters = Letters(own.width, size=facts["size"], channels=facts["channels"])
-        body = LettersBody(own.upto(own.depth).body, letters)
         stored = load_file(folder / "model.safetensors")
-        state = {name: each.float() for name, each in stored.items() if not name.startswith("reader.")}
+        state = {name: each for name, each in stored.items() if not name.startswith("reader.")}
+        table = own.body.get_submodule("embeddings.word_embeddings")
+        moved = any(name.endswith("word_embeddings.weight") for name in state)
+        body = LettersBody(own.upto(own.depth, shared=None if moved else table).body, letters)
         _, unknown_names = body.load_state_dict(state, strict=False)
         if unknown_names or not all(f"letters.{name}" in state for name in letters.state_dict()):
             raise ModelError(f"{folder}: not the weights of a body that reads letters")
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise ModelError(f"{folder}: not a whole letters backbone ({type(problem).__name__}: {problem})") from problem
-    if not any(name.endswith("word_embeddings.weight") for name in state):
-        body.table = own.body.get_submodule("embeddings.word_embeddings")  # the same numbers, held once
     body.requires_grad_(False)
     pieces = spelling_tokenizer(own.tokenizer, facts.get("language", ""))
     return TextBackbone(pieces, body, source=source, pooling=own.pooling, tagging_layer=facts["tagging_layer"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -13,16 +12,16 @@ from lowrung.data.noise import LONGEST, Noise
 
 SLIPS = 0.15  # of a misspelt word's letters, those that went wrong by a key or by chance
 HITS = 0.7  # of the slips of a finger, those on the next key instead of the right one; the others hit both
-CHANCES_TAKE = ((0, 1), (1, 0), (1, 1), (2, 2))  # letters taken and put by a slip by chance
 CHANCES = 5  # kinds of slips by chance: left out, doubled, swapped, put in, changed
 ALPHABET = 30  # letters that may be put in by chance
 WIDER = 0.3  # the trust in what was counted in a wider context than the nearest one that is known
-MARGIN = 2  # equal letters around what differs that may have a part in it
+MARGIN = 1  # equal letters around what differs that may have a part in it
 NEVER = -60.0
 FAINT = 1e-8  # a way to here that is less likely than this is not followed
 REMEMBERED = 100_000  # pairs
 
 Letters: TypeAlias = tuple[str, ...]
+Ways: TypeAlias = dict[str, list[tuple[Letters, int, float]]]  # first letter → what is put, its length, its share
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,76 +73,105 @@ class Channel:
         table = [[0.0] * (last - first + 1) for _ in range(stop - first + 1)]
         table[0][0] = 1.0
         for i in range(first, stop + 1):
-            for j in range(first, last + 1):
-                here = table[i - first][j - first]
-                if here > FAINT:
-                    self._step(ours, theirs, (i, j), (stop, last), table, first, here)
+            if max(table[i - first]) > FAINT:
+                self._passed_on(ours[:stop], theirs[:last], i, table, first, ours)
         return table[-1][-1]
 
-    def _step(
-        self,
-        ours: Letters,
-        theirs: Letters,
-        at: tuple[int, int],
-        ends: tuple[int, int],
-        table: list[list[float]],
-        first: int,
-        here: float,
+    def _passed_on(
+        self, ours: Letters, theirs: Letters, i: int, table: list[list[float]], first: int, word: Letters
     ) -> None:
-        """Pass on what has come to `at` to all places that one letter kept, or one slip, leads to."""
-        (i, j), (stop, last) = at, ends
-        if i < stop and j < last and ours[i] == theirs[j]:
-            table[i + 1 - first][j + 1 - first] += here
-        for taken in range(min(LONGEST, stop - i) + 1):
-            for put, rate in self._became(ours, i, i + taken):
-                size = len(put)
-                if size <= last - j and theirs[j : j + size] == put and ours[i : i + taken] != put:
-                    table[i + taken - first][j + size - first] += here * rate
-        for taken, size in CHANCES_TAKE:
-            if taken <= stop - i and size <= last - j and ours[i : i + taken] != theirs[j : j + size]:
-                rate = self._by_chance(ours, theirs, at, taken, size)
-                table[i + taken - first][j + size - first] += here * rate
+        """Pass on what has come to the places of row `i` to all that one letter kept, or one slip, leads to.
 
-    def _became(self, word: Letters, start: int, end: int) -> Sequence[tuple[Letters, float]]:
-        """What was learnt that the letters start..end become here, each with its share."""
+        Args:
+            ours: the letters of `word` up to where it ends like what is written.
+        """
+        here, last, inside = table[i - first], len(theirs), i < len(ours)
+        reach = range(min(LONGEST, len(ours) - i) + 1)
+        ways = [(taken, self._became(word, i, i + taken)) for taken in reach]
+        learnt = [(table[i + taken - first], ours[i : i + taken], became) for taken, became in ways if became]
+        below = table[i + 1 - first] if inside else []
+        put_in, changed = self._put_in(word, i), self._changed(word[i]) if inside else {}
+        mixture = self.noise.mixture
+        chance = SLIPS * mixture.uniform / CHANCES
+        for j in range(first, last + 1):
+            came, at = here[j - first], j - first
+            if came <= FAINT:
+                continue
+            for row, own, became in learnt:
+                for _, _, rate in became.get("", ()):
+                    row[at] += came * rate
+                for put, size, rate in became.get(theirs[j], ()) if j < last else ():
+                    if size <= last - j and theirs[j : j + size] == put != own:
+                        row[at + size] += came * rate
+            if inside:
+                below[at] += came * chance  # left out
+            if j == last:
+                continue
+            letter = theirs[j]
+            plain = chance / ALPHABET
+            here[at + 1] += came * (put_in.get(letter, plain) if letter[0].isalpha() else plain)
+            if inside and ours[i] == letter:
+                below[at + 1] += came
+            elif inside:
+                below[at + 1] += came * (changed.get(letter, plain) if letter[0].isalpha() else plain)
+            if i + 1 < len(ours) and j + 1 < last and ours[i : i + 2] == (theirs[j + 1], letter) != theirs[j : j + 2]:
+                table[i + 2 - first][at + 2] += came * chance
+
+    def _became(self, word: Letters, start: int, end: int) -> Ways:
+        """What was learnt that the letters start..end become here, by its first letter, each with its share."""
+        if word[start:end] not in self._slipping:
+            return {}
         key = word[max(0, start - 2) : end + 2], min(start, 2), end - start
         made = self._rates.get(key)
         if made is None:
             found: dict[Letters, float] = {}
             share = self.noise.mixture.learnt
             for met, puts in self.noise.seen(word, start, end):
-                for put, number in puts.items():
-                    found[letters(put)] = found.get(letters(put), 0.0) + share * number / met
+                for written, number in puts.items():
+                    found[letters(written)] = found.get(letters(written), 0.0) + share * number / met
                 share *= WIDER
-            made = self._rates[key] = tuple((put, rate) for put, rate in found.items() if put or end > start)
+            made = self._rates[key] = {}
+            for put, rate in found.items():
+                if put or end > start:
+                    made.setdefault(put[0] if put else "", []).append((put, len(put), rate))
         return made
 
     @cached_property
-    def _rates(self) -> dict[tuple[Letters, int, int], Sequence[tuple[Letters, float]]]:
+    def _slipping(self) -> frozenset[Letters]:
+        """What was counted to become anything, wherever it stood."""
+        return frozenset(letters(taken) for _, taken, _ in self.noise.patterns)
+
+    @cached_property
+    def _rates(self) -> dict[tuple[Letters, int, int], Ways]:
         return {}
 
-    def _by_chance(self, ours: Letters, theirs: Letters, at: tuple[int, int], taken: int, put: int) -> float:
-        """A slip that the keys or nothing explain."""
-        (i, j), mixture = at, self.noise.mixture
-        chance = SLIPS * mixture.uniform / CHANCES
-        if taken == put == 2:
-            swapped = ours[i] == theirs[j + 1] and ours[i + 1] == theirs[j]
-            return chance if swapped else 0.0
-        if put == 0:
-            return chance
-        if put > 1 or not theirs[j][0].isalpha():
-            return chance / ALPHABET if put == 1 else 0.0
-        letter = theirs[j]
-        if taken == 0 and i and ours[i - 1] == letter:
-            return chance
-        near = self.noise.neighbours
-        if taken == 1:
-            keys = near.get(ours[i], "")
-            hit = SLIPS * mixture.keyboard * HITS / len(keys) if letter in keys else 0.0
-        else:
-            around = [keys for keys in (near.get(each, "") for each in ours[max(0, i - 1) : i + 1]) if letter in keys]
-            hit = sum(SLIPS * mixture.keyboard * (1 - HITS) / 2 / len(keys) for keys in around)
-        return hit + chance / ALPHABET
+    def _put_in(self, word: Letters, i: int) -> dict[str, float]:
+        """What a finger puts in before letter `i`, with the chance of each; any other letter is as likely as others."""
+        key = word[max(0, i - 1) : i + 1], i > 0
+        made = self._fingers.get(key)
+        if made is None:
+            mixture, near = self.noise.mixture, self.noise.neighbours
+            made = self._fingers[key] = {}
+            for keys in (near.get(each, "") for each in key[0]):
+                for other in keys:
+                    hit = SLIPS * mixture.keyboard * (1 - HITS) / 2 / len(keys)
+                    made[other] = made.get(other, SLIPS * mixture.uniform / CHANCES / ALPHABET) + hit
+            if i:
+                made[word[i - 1]] = SLIPS * mixture.uniform / CHANCES  # doubled
+        return made
+
+    def _changed(self, letter: str) -> dict[str, float]:
+        """What a finger hits in place of a letter, with the chance of each."""
+        made = self._fingers.get(letter)
+        if made is None:
+            mixture, keys = self.noise.mixture, self.noise.neighbours.get(letter, "")
+            hit = SLIPS * mixture.keyboard * HITS / max(len(keys), 1)
+            made = self._fingers[letter] = dict.fromkeys(keys, hit + SLIPS * mixture.uniform / CHANCES / ALPHABET)
+        return made
+
+    @cached_property
+    def _fingers(self) -> dict[str | tuple[Letters, bool], dict[str, float]]:
+        return {}
 
 
 def _harmonic(number: int) -> float:

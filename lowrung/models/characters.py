@@ -108,10 +108,6 @@ class LettersBody(nn.Module):
         """The embeddings of pieces."""
         return self.bert.embeddings.word_embeddings  # type: ignore[union-attr,return-value]
 
-    @table.setter
-    def table(self, table: nn.Module) -> None:
-        self.bert.embeddings.word_embeddings = table  # type: ignore[union-attr]
-
     def forward(self, input_ids: Tensor, letters: Tensor | None = None, **given: Any) -> Any:
         """(W, T), (W, T, D + 1) -> what the body gives, `last_hidden_state` (W, T, D) among it"""
         states = self.table(input_ids)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lowrung.core.edits import Edit
 from lowrung.core.parts import Question
 from lowrung.models.batch import bfloat16_pays, pad
-from lowrung.models.corrector import Slot
+from lowrung.models.corrector import NEVER, Slot
 from lowrung.models.heads import states_at
 from lowrung.models.pieces import Tokenizer
 from lowrung.models.text import TextBackbone
@@ -22,6 +22,7 @@ from lowrung.models.text import TextBackbone
 CASES = 4  # lower, Capital, UPPER, mIxed
 KEPT = 100_000  # texts whose keys are remembered
 BUDGET = 1024  # pieces a batch
+SURE = 4.0  # logits that the best of a slot is ahead by where nothing is asked: hardly any such decision ever turned
 
 
 def case_of(text: str) -> int:
@@ -89,31 +90,35 @@ class InContext:
         self._cases = torch.zeros(0, dtype=torch.long)
 
     def __call__(self, texts: Sequence[str], slots: Sequence[Sequence[Slot]]) -> list[list[list[float]]]:
-        """For each text, slot and option what its logarithm gains."""
-        found: list[list[list[float]]] = self._asked(texts, slots, self.reader)
+        """For each text, slot and option what its logarithm gains; 0 where the slot is `SURE` already."""
+        found: list[list[list[float]]] = self._asked(texts, slots, self.reader, SURE)
         return found
 
     def parts(self, texts: Sequence[str], slots: Sequence[Sequence[Slot]]) -> list[list[list[list[float]]]]:
         """The same as the three numbers that the reader weighs."""
-        found: list[list[list[list[float]]]] = self._asked(texts, slots, self.reader.parts)
+        found: list[list[list[list[float]]]] = self._asked(texts, slots, self.reader.parts, NEVER)
         return found
 
     @torch.no_grad()
-    def _asked(self, texts: Sequence[str], slots: Sequence[Sequence[Slot]], read: Callable[..., Tensor]) -> Any:
+    def _asked(
+        self, texts: Sequence[str], slots: Sequence[Sequence[Slot]], read: Callable[..., Tensor], sure: float
+    ) -> Any:
         self._mends = {text: _best(each) for text, each in zip(texts, slots, strict=True)}
-        found: list[list[Any]] = [[] for _ in texts]
-        asked = [at for at, each in enumerate(slots) if each]
+        found: list[list[Any]] = [[[0.0] * len(slot.options) for slot in row] for row in slots]
+        open_ = [[at for at, slot in enumerate(row) if slot.ahead < sure] for row in slots]
+        asked = [at for at, each in enumerate(open_) if each]
         for places, batch in self.backbone.batches([Question((texts[at],)) for at in asked], budget=BUDGET):
             with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
                 hidden = batch.stitched(self.backbone.taps(batch, self.depths))
-            chosen = [slots[asked[place]] for place in places]
+            chosen = [[slots[asked[place]][at] for at in open_[asked[place]]] for place in places]
             states = slot_states(hidden, batch.offsets, [[(each.start, each.end) for each in row] for row in chosen])
             flat = [slot for row in chosen for slot in row]
             rows = self._known([[option.text for option in slot.options] for slot in flat])  # (S, K)
             kept = (torch.arange(rows.shape[1]) == 0).float()
             scores = iter(read(states, self._keys[rows], self._cases[rows], kept).tolist())
             for place, row in zip(places, chosen, strict=True):
-                found[asked[place]] = [next(scores)[: len(slot.options)] for slot in row]
+                for at, slot in zip(open_[asked[place]], row, strict=True):
+                    found[asked[place]][at] = next(scores)[: len(slot.options)]
         return found
 
     def _mended(self, texts: Sequence[str]) -> list[tuple[Edit, ...]]:

@@ -19,7 +19,7 @@ from lowrung.models.protection import Protection, Word
 OFFERED = 20  # candidates of a word that are weighed
 SHOWN = 5  # others that a mend names
 OTHER_CASE = 0.05  # of a word's count in the other case (mark, Mark), what still counts
-LIKELY, TWICE = -0.5, -4.0  # log P(written | meant) that few single slips exceed; what each further slip takes off
+LIKELY, TWICE = -0.8, -5.0  # log P(written | meant) that few single slips exceed; what each further slip takes off
 JOINED = 20  # times that a word must be met for two to be merged into it
 OPENING = 0.5  # of what a capital inside a sentence says for a name, what one that opens it says
 REMEMBERED = 50_000  # words
@@ -71,12 +71,16 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place in a text with what may stand there; the first option is what stands there, `best` the likeliest."""
+    """A place in a text with what may stand there; the first option is what stands there.
+
+    `best` is the likeliest so far, by `ahead` logits.
+    """
 
     start: int
     end: int
     options: tuple[Option, ...]
     best: str = ""
+    ahead: float = 0.0
 
 
 Options: TypeAlias = tuple[Option, ...]
@@ -154,8 +158,9 @@ class Corrector:
         return made
 
     def _best(self, slot: Slot) -> Slot:
-        scores = [self.score(each, kept=at == 0) for at, each in enumerate(slot.options)]
-        return replace(slot, best=slot.options[scores.index(max(scores))].text)
+        scores = self.scores(slot)
+        second, most = sorted(scores)[-2:]
+        return replace(slot, best=slot.options[scores.index(most)].text, ahead=most - second)
 
     def _slots(self, text: str) -> Iterable[Slot]:
         words = self._protection.words(text)
@@ -291,17 +296,19 @@ class Corrector:
 
     # --- choosing
 
-    def score(self, option: Option, *, kept: bool) -> float:
-        """The logarithm of its probability in its slot, up to a constant."""
-        weights = self.weights
-        if kept:
-            return weights.keep + weights.known * option.prior + option.context
-        likely = weights.channel * option.channel + weights.frequency * option.prior
-        return weights.misspelt + likely + option.context
+    def scores(self, slot: Slot) -> list[float]:
+        """The logarithm of the probability of each option, up to a constant."""
+        weights, (kept, *others) = self.weights, slot.options
+        found = [weights.keep + weights.known * kept.prior + kept.context]
+        for each in others:
+            found.append(
+                weights.misspelt + weights.channel * each.channel + weights.frequency * each.prior + each.context
+            )
+        return found
 
     def _shares(self, slot: Slot) -> list[float]:
         """The probability of each option, as far as they are the only ones."""
-        scores = [self.score(each, kept=at == 0) for at, each in enumerate(slot.options)]
+        scores = self.scores(slot)
         most = max(scores)
         raised = [exp(each - most) for each in scores]
         return [each / sum(raised) for each in raised]
@@ -313,8 +320,8 @@ class Corrector:
 
     def margin(self, slot: Slot) -> float:
         """Logits by which the best option is better than leaving what stands there; a mend has more than 0."""
-        kept = self.score(slot.options[0], kept=True)
-        return max((self.score(each, kept=False) for each in slot.options[1:]), default=kept - 1e9) - kept
+        kept, *others = self.scores(slot)
+        return max(others, default=kept - 1e9) - kept
 
     def chosen(self, slots: Sequence[Slot]) -> list[tuple[Slot, str]]:
         """The slots that are mended, and with what; in reading order and apart."""

@@ -208,7 +208,7 @@ class Lexicon:
         alike = not alone(word) and len(folded) <= LONGEST
         if alike:
             reach = (3 if len(folded) >= LONG else 2) if reach is None else reach
-            others += self._near(folded, min(reach, len(folded) - 1, reach if len(folded) > 2 else 1))
+            others += self._near(folded, min(reach, len(folded) - 1, reach if len(folded) > 2 else 1), n)
         # two words meet far more often than by chance, so that splits compete among themselves alone
         splits = sorted(self._splits(folded), key=_rank)[:SPLITS] if alike else []
         seen = {folded}
@@ -220,8 +220,8 @@ class Lexicon:
                 found.append(each)
         return [*found, *splits]
 
-    def _near(self, folded: str, reach: int) -> list[Candidate]:
-        """All words within a restricted Damerau-Levenshtein distance, without the word itself."""
+    def _near(self, folded: str, reach: int, n: int) -> list[Candidate]:
+        """The first `n` words within a restricted Damerau-Levenshtein distance, without the word itself."""
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
@@ -231,10 +231,12 @@ class Lexicon:
         low, high = index.starts[max(0, size - reach)], index.starts[min(size + reach + 1, len(index.starts) - 1)]
         apart = np.bitwise_count(index.marks[low:high] ^ _marks([folded])[0])
         # each letter changed turns two marks, each put in or left out one
-        close = np.flatnonzero(apart <= 2 * reach - np.abs(index.sizes[low:high] - size))
-        words = [index.words[low + at] for at in close.tolist()]
-        hits = process.extract(folded, words, scorer=OSA.distance, score_cutoff=reach, limit=None)
-        return [Candidate(next(iter(self._forms[hit])), int(d), self.times(hit)) for hit, d, _ in hits if d]
+        close = low + np.flatnonzero(apart <= 2 * reach - np.abs(index.sizes[low:high] - size))
+        far = process.cdist([folded], index.words[close], scorer=OSA.distance, score_cutoff=reach, dtype=np.uint8)[0]
+        met = np.flatnonzero((far > 0) & (far <= reach))
+        ranked = met[np.argsort(EACH_SLIP * far[met] - index.logs[close[met]], kind="stable")][:n].tolist()
+        words = [(next(iter(self._forms[index.words[close[at]]])), int(far[at])) for at in ranked]
+        return [Candidate(word, far, self.times(word)) for word, far in words]
 
     def _splits(self, folded: str) -> list[Candidate]:
         found = []
@@ -254,7 +256,8 @@ class Lexicon:
         )
         sizes = np.array([len(word) for word in words], dtype=np.int16)
         starts = np.searchsorted(sizes, np.arange(LONGEST + 2)).tolist()
-        return _Index(words, sizes, _marks(words), starts)
+        logs = np.log([max(self.times(word), 1) for word in words])
+        return _Index(np.array(words, dtype=object), sizes, _marks(words), logs, starts)
 
     # --- on disk
 
@@ -299,9 +302,10 @@ def _rank(each: Candidate) -> float:
 class _Index:
     """Folded words by length, (N,) each, with what tells most of them apart without a comparison of letters."""
 
-    words: list[str]
+    words: NDArray[np.object_]
     sizes: NDArray[np.int16]
     marks: NDArray[np.uint64]
+    logs: NDArray[np.float64]  # of how often each was met
     starts: list[int]  # where each length begins
 
 

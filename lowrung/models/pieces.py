@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -71,10 +72,17 @@ class Tokenizer:
 
     def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
         if self.inner.is_fast:
-            coded = self.inner(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            pairs = zip(texts, coded["input_ids"], coded["offset_mapping"], strict=True)
-            return [(ids, [_tight(text, *each) for each in offsets]) for text, ids, offsets in pairs]
+            coded = self._fast.encode_batch(list(texts), add_special_tokens=False)
+            pairs = zip(texts, coded, strict=True)
+            return [(found.ids, [_tight(text, *each) for each in found.offsets]) for text, found in pairs]
         return [self._by_words(text) for text in texts]
+
+    @cached_property
+    def _fast(self) -> Any:
+        """The tokenizer inside, which what transformers lays around it slows down; it must neither cut nor fill."""
+        self.inner.backend_tokenizer.no_truncation()
+        self.inner.backend_tokenizer.no_padding()
+        return self.inner.backend_tokenizer
 
     def _by_words(self, text: str) -> Pieces:
         ids: list[int] = []

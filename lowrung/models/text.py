@@ -69,9 +69,13 @@ class TextBackbone:
         for places, batch in self.tokenizer.batches(questions, budget=budget):
             yield places, self._lettered(batch)
 
-    def upto(self, depth: int) -> TextBackbone:
-        """A copy of this backbone that ends after `depth` layers; nothing is shared, so it may be trained."""
-        body = copy.deepcopy(self.body)
+    def upto(self, depth: int, *, shared: nn.Module | None = None) -> TextBackbone:
+        """A copy of this backbone that ends after `depth` layers; nothing is shared, so it may be trained.
+
+        Args:
+            shared: a part of the body that is not copied after all.
+        """
+        body = copy.deepcopy(self.body, {id(shared): shared} if shared is not None else None)
         holder, name = _holder(body)
         setattr(holder, name, getattr(holder, name)[:depth])
         body.config.num_hidden_layers = depth  # type: ignore[union-attr]
