@@ -69,10 +69,13 @@ def test_a_body_reads_the_sentence_and_the_whole_comes_back(plain, tmp_path):  #
     asked, without = made.slots(texts)[0], replace(made, context=None).slots(texts)[0]
     for slot, before in zip(asked, without, strict=True):  # what is sure already is not asked
         assert (slot.options == before.options) == (before.ahead >= SURE)
-    sure = without[-1]
-    assert sure.ahead >= SURE
-    torn = replace(made, weights=replace(made.weights, keep=made.weights.keep + made.margin(sure) - 1))
-    assert torn.slots(texts)[0][-1].options != replace(torn, context=None).slots(texts)[0][-1].options
+    for keep in range(40):  # until there is a slot that is not sure
+        torn = replace(made, weights=replace(made.weights, keep=keep))
+        asked, without = torn.slots(texts)[0], replace(torn, context=None).slots(texts)[0]
+        if without[-1].ahead < SURE:
+            break
+    assert without[-1].ahead < SURE
+    assert asked[-1].options != without[-1].options
     (tmp_path / "made").mkdir()
     correcting.save(made, tmp_path / "made")
     again = correcting.load_corrector(tmp_path / "made")
