@@ -114,6 +114,19 @@ def spelling(name: str, split: str, most: int | None = None) -> tuple[Task[Any],
     return task, [task.example({"id": row["id"], "text": row["source"], "correct": row["target"]}) for row in rows]
 
 
+def speech(name: str, split: str, most: int | None = None) -> list[Row]:
+    """The recordings of a set: `audio` (a path), `text`, `speaker`; the first `most` of them, shuffled.
+
+    Raises:
+        DataError: its folder is not there.
+    """
+    folder = _home("speech", name)
+    with gzip.open(folder / "manifest.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == split]
+    Random(SPLIT_SEED).shuffle(rows)
+    return [row | {"audio": str(folder / row["audio"])} for row in rows[:most]]
+
+
 def _of_gap(row: Row) -> Row:
     pairs = zip(row["candidates"], row["candidate_offsets"], strict=True)
     places = [[start, start + len(name)] for name, start in pairs]
@@ -148,12 +161,16 @@ def fingerprint(rows: Sequence[Row]) -> str:
     return hashlib.sha256(ids.encode()).hexdigest()[:8]
 
 
-def _read(kind: str, name: str, split: str) -> Rows:
+def _home(kind: str, name: str) -> Path:
     home = Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     folder = home / kind / name
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Set LOWRUNG_DATA to the folder that holds {kind}/{name}.")
-    path = folder / f"{split}.jsonl.gz"
+    return folder
+
+
+def _read(kind: str, name: str, split: str) -> Rows:
+    path = _home(kind, name) / f"{split}.jsonl.gz"
     if not path.exists():
         return []
     with gzip.open(path, "rt", encoding="utf-8") as lines:

@@ -6,16 +6,14 @@ A line of raw text is damaged (typos as counted from misspellings, keys, words t
 body reads the damaged line and learns three things at once: to have at every word the state that the untouched body
 has at the clean one (imitation), how the clean word was written in capitals (case), and, where a corrector sees several
 words that may be meant, which of them is (restoration). Stops at --minutes or --steps, whichever is first; cut off, it
-goes on from its last checkpoint.
+goes on from its last checkpoint, on the CPU or on a CUDA card (--device).
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from lowrung.core.answers import Span, Spans
 from lowrung.core.edits import Edit, apply, undone
@@ -31,9 +29,9 @@ from lowrung.core.parts import Question
 from lowrung.core.words import words
 from lowrung.data.noise import Noise, noise
 from lowrung.models import catalog
-from lowrung.models.batch import bfloat16_pays, pad
-from lowrung.models.characters import Letters, LettersBody
-from lowrung.models.context import CASES, Reader, case_of, embedded_means, slot_states
+from lowrung.models.batch import Batch, autocast, mapped, pad, widened
+from lowrung.models.characters import Letters, LettersBody, Spelt
+from lowrung.models.context import CASES, Coded, Places, Reader, case_of, embedded_means, slot_states, stands
 from lowrung.models.correcting import corrector, right_in
 from lowrung.models.corrector import Corrector, Slot
 from lowrung.models.pieces import Tokenizer
@@ -45,6 +43,7 @@ from recipes.lexicon_en import DATA
 SHARES = (0.0, 0.0, 0.03, 0.06, 0.12, 0.3)  # of the words that are damaged, drawn a line
 LOWER, UPPER = 0.1, 0.02  # lines that lose all their capitals, or are nothing but
 LOST = 0.25  # of the damaged words with a capital, those that lose it
+HELD = 10  # lessons to measure on
 REACH = 10.0  # logits around the corrector's own decision within which the body is asked
 
 
@@ -130,31 +129,128 @@ def _choices(text: str, slots: Sequence[Slot], back: Sequence[Edit], judge: Corr
     return found
 
 
-class Rows(IterableDataset[list[Row]]):
-    """Endless batches of damaged lines; those of the first `done` steps are passed over."""
+@dataclass(frozen=True)
+class Asked:
+    """S places with K options each, of U texts.
 
-    def __init__(self, settings: dict[str, Any], files: Sequence[Path], *, seed: int, done: int = 0) -> None:
-        self.settings, self.files, self.seed, self.done = settings, files, seed, done
+    Shape:
+        options, cases, scores: (S, K), of `texts`, `case_of` and the corrector's own · gold: (S,)
+    """
 
-    def __iter__(self) -> Iterator[list[Row]]:
-        torch.set_num_threads(1)
-        random, size = Random(self.seed + self.done), self.settings["batch"]
-        language = self.settings["language"]
+    places: Places
+    texts: Coded
+    options: Tensor
+    cases: Tensor
+    scores: Tensor
+    gold: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], tokenizer: Tokenizer) -> Asked | None:
+        choices = [each for row in rows for each in row.choices]
+        if not choices:
+            return None
+        texts = {text: at for at, text in enumerate(dict.fromkeys(text for each in choices for text in each.options))}
+        return cls(
+            Places.of([[(each.start, each.end) for each in row.choices] for row in rows]),
+            Coded.of(tokenizer, list(texts)),
+            pad([torch.tensor([texts[text] for text in each.options]) for each in choices]),
+            pad([torch.tensor([case_of(text) for text in each.options]) for each in choices]),
+            pad([torch.tensor(each.scores) for each in choices], -1e4),
+            torch.tensor([each.gold for each in choices]),
+        )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Rows as tensors: all that is asked of them. `ones` and `twos` are M words in both, `cases` (M,) of the former."""
+
+    clean: Batch
+    spoilt: Batch
+    spelt: Spelt
+    ones: Places
+    twos: Places
+    cases: Tensor
+    asked: Asked | None
+    tokens: tuple[int, int]  # of clean and of spoilt
+
+    def pin_memory(self) -> Lesson:
+        return mapped(self, Tensor.pin_memory)
+
+
+class Teller:
+    """Makes lessons of rows, with the pieces of `tokenizer`, their lengths a multiple."""
+
+    def __init__(self, tokenizer: Tokenizer, *, multiple: int = 1) -> None:
+        self.plain, self.multiple = tokenizer, multiple
+        self.spelling = Tokenizer(tokenizer.inner, longest=tokenizer.longest, spell=True, mend=self._mended)
+        self._mends: dict[str, tuple[Edit, ...]] = {}
+
+    def __call__(self, rows: Sequence[Row]) -> Lesson:
+        self._mends = {row.text: row.mends for row in rows}
+        clean = self._wide(self.plain.batch([Question((row.clean,)) for row in rows]))
+        spoilt = self._wide(self.spelling.batch([Question((row.text,)) for row in rows]))
+        said = [row.clean[slice(*span)] for row in rows for span in row.ones]
+        return Lesson(
+            clean,
+            replace(spoilt, spelt=None),
+            Spelt.of(spoilt.spelt or (), spoilt.ids.shape[1]),
+            Places.of([row.ones for row in rows]),
+            Places.of([row.twos for row in rows]),
+            torch.tensor([case_of(word) for word in said]),
+            Asked.of(rows, self.plain),
+            (int(clean.attended.sum()), int(spoilt.attended.sum())),
+        )
+
+    def _wide(self, batch: Batch) -> Batch:
+        return widened(batch, self.multiple, most=self.plain.longest)
+
+    def _mended(self, texts: Sequence[str]) -> list[tuple[Edit, ...]]:
+        return [self._mends[text] for text in texts]
+
+
+class Rows(IterableDataset[Lesson]):
+    """Endless lessons of damaged lines, the same ones however many workers make them.
+
+    Args:
+        size: lines a lesson. step, seen: lessons and lines that were had already.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        files: Sequence[Path],
+        teller: Teller,
+        *,
+        seed: int,
+        size: int,
+        step: int = 0,
+        seen: int = 0,
+    ) -> None:
+        self.settings, self.files, self.teller = settings, files, teller
+        self.seed, self.size, self.step, self.seen = seed, size, step, seen
+
+    def __iter__(self) -> Iterator[Lesson]:
+        language, (own, workers) = self.settings["language"], training.turn()
         judge, made = replace(corrector(language, context=False), reach=REACH), noise(language)
         source = lines(self.files, Random(self.seed), longest=self.settings["words"])
-        for _ in range(self.done * size):
-            next(source)
-        while True:
-            rows = [damaged(next(source), made, random) for _ in range(size)]
-            slots = judge.slots([row.text for row, _ in rows])
-            yield [
-                replace(
-                    row,
-                    choices=_choices(row.text, asked, back, judge),
-                    mends=tuple(Edit(slot.start, slot.end, text) for slot, text in judge.chosen(asked)),
-                )
-                for (row, back), asked in zip(rows, slots, strict=True)
-            ]
+        source = islice(source, self.seen, None)
+        for number in count(self.step):
+            block = list(islice(source, self.size))
+            if (number - self.step) % workers == own:
+                yield self.teller(rows_of(block, made, judge, Random(f"{self.seed} {number}")))
+
+
+def rows_of(block: Sequence[str], made: Noise, judge: Corrector, random: Random) -> list[Row]:
+    rows = [damaged(line, made, random) for line in block]
+    slots = judge.slots([row.text for row, _ in rows])
+    return [
+        replace(
+            row,
+            choices=_choices(row.text, asked, back, judge),
+            mends=tuple(Edit(slot.start, slot.end, text) for slot, text in judge.chosen(asked)),
+        )
+        for (row, back), asked in zip(rows, slots, strict=True)
+    ]
 
 
 class School(nn.Module):
@@ -163,38 +259,43 @@ class School(nn.Module):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         torch.manual_seed(settings["seed"])
-        self.teacher = catalog.backbone(settings["base"])
-        base = self.teacher.upto(self.teacher.depth)
+        shared = catalog.backbone(settings["base"])
+        self.teacher, base = shared.upto(shared.depth), shared.upto(shared.depth)  # a shared one stays where it is
+        self.known = self.teacher.body
         letters = Letters(base.width, size=settings["size"], channels=settings["channels"])
         nn.init.normal_(letters.out.weight, std=1e-3)  # begin as the untouched body
+        body = LettersBody(base.body, letters)
         tokenizer = Tokenizer(base.tokenizer.inner, longest=base.tokenizer.longest, spell=True)
         self.pupil = TextBackbone(
             tokenizer,
-            LettersBody(base.body, letters),
+            body,
             source=Source(settings["name"], ""),
             pooling=base.pooling,
-            tagging_layer=self.teacher.tagging_layer,
+            tagging_layer=shared.tagging_layer,
         )
-        self.body = self.pupil.body.requires_grad_(True)
+        self.body = body.requires_grad_(True)
         self.body.table.requires_grad_(False)  # of 22 M parameters, 12 M that typos do not ask to move
-        self.depths = (self.teacher.tagging_layer, self.teacher.depth)
+        self.depths = (shared.tagging_layer, shared.depth)
         self.reader = Reader(base.width, taps=len(self.depths))
         self.case = nn.Linear(base.width, CASES)  # only there to learn by
 
     def moving(self) -> dict[str, nn.Parameter]:
         return {name: each for name, each in self.named_parameters() if each.requires_grad}
 
-    def loss(self, rows: Sequence[Row]) -> tuple[Tensor, dict[str, float]]:
-        with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
-            clean = self.teacher.encode([Question((row.clean,)) for row in rows])
-            told = {row.text: row.mends for row in rows}
-            self.pupil.tokenizer.mend = lambda texts: [told[text] for text in texts]
-            spoilt = self.pupil.encode([Question((row.text,)) for row in rows])
-            wanted = self.teacher.taps(clean, self.depths)
-            states = self.pupil.taps_of(self.depths, **self.pupil.given(spoilt))
+    def work(self, lesson: Lesson) -> tuple[int, float]:
+        """Tokens, and what their layers cost: there and back of the pupil's, there of the teacher's."""
+        clean, spoilt = lesson.tokens
+        return spoilt, training.products(self.pupil.layers) * (6.0 * spoilt + 2.0 * clean)
+
+    def loss(self, lesson: Lesson) -> tuple[Tensor, dict[str, Tensor]]:
+        clean, spoilt = lesson.clean, lesson.spoilt
+        with autocast(clean.ids.device):
+            with torch.no_grad():
+                wanted = self._states(self.teacher, clean)
+            states = self._states(self.pupil, replace(spoilt, letters=self.body.letters.placed(lesson.spelt)))
         wanted, states = clean.stitched(wanted.float()), spoilt.stitched(states.float())
-        ones = slot_states(wanted, clean.offsets, [row.ones for row in rows])  # (M, 2 D)
-        twos = slot_states(states, spoilt.offsets, [row.twos for row in rows])
+        ones = slot_states(wanted, clean.offsets, lesson.ones)  # (M, 2 D)
+        twos = slot_states(states, spoilt.offsets, lesson.twos)
         width = self.pupil.width
         alike = [
             1 - F.cosine_similarity(a, b).mean()
@@ -203,71 +304,56 @@ class School(nn.Module):
         whole = 1 - F.cosine_similarity(
             self.teacher.pool(clean, wanted[..., -width:]), self.pupil.pool(spoilt, states[..., -width:])
         )
-        said = [row.clean[slice(*span)] for row in rows for span in row.ones]
-        case = F.cross_entropy(self.case(twos[:, :width]), torch.tensor([case_of(word) for word in said]))
-        restoration, facts = self.restoration(rows, states, spoilt.offsets)
-        loss = 2 * sum(alike) + 4 * whole.mean() + 3 * restoration + 0.2 * case
+        case = F.cross_entropy(self.case(twos[:, :width]), lesson.cases)
+        restoration, facts = self.restoration(lesson.asked, states, spoilt.offsets)
+        loss = 2 * (alike[0] + alike[1]) + 4 * whole.mean() + 3 * restoration + 0.2 * case
         facts |= {"midway": alike[0], "top": alike[1], "whole": whole.mean(), "case": case, "restoration": restoration}
-        return loss, {name: float(torch.as_tensor(each).detach()) for name, each in facts.items()}
+        return loss, {name: each.detach() for name, each in facts.items()}
 
-    def restoration(self, rows: Sequence[Row], states: Tensor, offsets: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def _states(self, backbone: TextBackbone, batch: Batch) -> Tensor:
+        return backbone.taps_of(
+            self.depths, **backbone.given(batch) | {"attention_mask": training.mask(batch.attended)}
+        )
+
+    def restoration(self, asked: Asked | None, states: Tensor, offsets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Which of its options each place stands for."""
-        choices = [each for row in rows for each in row.choices]
-        if not choices:
-            return torch.zeros(()), {}
-        places = [[(each.start, each.end) for each in row.choices] for row in rows]
-        seen = slot_states(states, offsets, places)  # (S, 2 D)
-        texts = {text: at for at, text in enumerate(dict.fromkeys(text for each in choices for text in each.options))}
-        keys = self.reader.key(embedded_means(self.teacher, list(texts)))  # (U, H)
-        options = pad([torch.tensor([texts[text] for text in each.options]) for each in choices])  # (S, K)
-        cases = pad([torch.tensor([case_of(text) for text in each.options]) for each in choices])
-        scores = pad([torch.tensor(each.scores) for each in choices], -1e4)
-        kept = (torch.arange(options.shape[1]) == 0).float()
-        gold = torch.tensor([each.gold for each in choices])
-        together = scores + self.reader(seen, keys[options], cases, kept)
-        wrong, by = gold > 0, together.detach()
+        if asked is None:
+            nothing = states.new_zeros(())
+            return nothing, dict.fromkeys(("mended", "mended_before", "broken"), nothing)
+        seen = slot_states(states, offsets, asked.places)  # (S, 2 D)
+        keys = self.reader.key(embedded_means(self.teacher, asked.texts))  # (U, H)
+        kept = stands(asked.options.shape[1], states.device)
+        together = asked.scores + self.reader(seen, keys[asked.options], asked.cases, kept)
+        gold, by = asked.gold, together.detach()
         facts = {
-            "mended": (by.argmax(1) == gold)[wrong].float().mean() if wrong.any() else 0.0,
-            "mended_before": (scores.argmax(1) == gold)[wrong].float().mean() if wrong.any() else 0.0,
-            "broken": (by.argmax(1) != 0)[~wrong].float().mean(),
+            "mended": _share(by.argmax(1) == gold, gold > 0),
+            "mended_before": _share(asked.scores.argmax(1) == gold, gold > 0),
+            "broken": _share(by.argmax(1) != 0, gold == 0),
         }
         return F.cross_entropy(together, gold), facts
 
 
-def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float) -> None:
-    files = [DATA / name for name in settings["text"]]
+def _share(hit: Tensor, among: Tensor) -> Tensor:
+    return (hit & among).sum() / among.sum().clamp(min=1)
+
+
+def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float, device: torch.device) -> None:
+    files, seed, size = [DATA / name for name in settings["text"]], settings["seed"], training.size_of(settings, device)
     school = School(settings)
-    held = [batch for batch, _ in zip(Rows(settings, files, seed=settings["seed"] + 10**6), range(10), strict=False)]
-    groups: dict[float, list[Tensor]] = {}
-    for name, each in school.moving().items():
+    teller = Teller(school.teacher.tokenizer, multiple=training.multiple_of(device))
+    exam = list(islice(Rows(settings, files, teller, seed=seed + 10**6, size=settings["batch"]), HELD))
+    school.to(device)
+    training.compiled([*school.teacher.layers, *school.pupil.layers], device)
+    moving, groups = school.moving(), dict[float, list[nn.Parameter]]()
+    for name, each in moving.items():
         groups.setdefault(settings["lr"] if name.startswith("body.bert") else settings["head_lr"], []).append(each)
-    optimizer = torch.optim.AdamW(
-        [{"params": each, "lr": lr, "peak": lr} for lr, each in groups.items()], weight_decay=0.01
+    course = training.Course(
+        moving, training.adam(groups), school.loss, school.work, size=size, warm=100, every=settings["report_seconds"]
     )
-    done = training.resume(out, school.moving(), optimizer) or {"step": 0, "spent": 0.0, "curve": []}
-    step, spent, curve = done["step"], done["spent"], done["curve"]
-    rows = iter(DataLoader(Rows(settings, files, seed=settings["seed"], done=step), batch_size=None, num_workers=1))
-    begun = told = time.monotonic() - spent
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * min(1.0, (step + 1) / 100) * max(0.02, 1 - share)
-        loss, _ = school.loss(next(rows))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([each for group in groups.values() for each in group], 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step, spent = step + 1, time.monotonic() - begun
-        if time.monotonic() - told > settings["report_seconds"]:
-            told = time.monotonic()
-            with torch.no_grad():
-                found = [school.loss(batch)[1] for batch in held]
-            curve.append(
-                {"step": step, "minutes": round(spent / 60, 2)}
-                | {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]}
-            )
-            print(json.dumps(curve[-1]), flush=True)
-            training.keep(out, school.moving(), optimizer, {"step": step, "spent": spent, "curve": curve})
+    done = training.resume(out, moving, course.optimizer)
+    rows = Rows(settings, files, teller, seed=seed, size=size, step=done.get("step", 0), seen=done.get("seen", 0))
+    facts = training.descend(course, training.loader(rows, device), exam, out, done=done, steps=steps, minutes=minutes)
+    school.cpu()
     school.pupil.body.eval()
     catalog.save_letters(
         school.pupil,
@@ -275,13 +361,7 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
         base=settings["base"],
         reader=school.reader,
         language=settings["language"],
-        facts={
-            "about": settings["about"],
-            "recipe": settings,
-            "steps": step,
-            "minutes": round(spent / 60, 1),
-            "curve": curve,
-        },
+        facts={"about": settings["about"], "recipe": settings, **facts},
     )
 
 

@@ -5,16 +5,17 @@
 
 A line of raw text is damaged by the confusions of noise-zh.json, masks and chance; the body reads it and predicts the
 character that was there, over the whole vocabulary, at the damaged places and at some others. Stops at --minutes or
---steps, whichever is first; cut off, it goes on from its last checkpoint. What ships is the folder `body` in --out.
+--steps, whichever is first; cut off, it goes on from its last checkpoint, on the CPU or on a CUDA card (--device).
+What ships is the folder `body` in --out.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from lowrung.data.noise import noise
-from lowrung.models.batch import bfloat16_pays
+from lowrung.models.batch import autocast, mapped
 from lowrung.models.saying import Saying
 from recipes import chinese, training
 
@@ -34,8 +36,9 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LATIN = "0123456789abcdefghijklmnopqrstuvwxyz"
 WINDOW = 2  # characters around one that say what it is like, before anything is learnt
-FLUSH = 64  # batches of lines that are drawn at once
+POOL = 8192  # lines that are drawn at once, and laid together by length
 HELD_ROWS = 10  # batches
+AHEAD = 4  # batches that a worker has made before they are asked for: nobody waits while it draws a pool
 
 Ids = NDArray[np.int64]
 
@@ -104,28 +107,89 @@ class Damage:
         return np.where(hit, put, clean), asked
 
 
-def batches(
-    texts: dict[str, list[str]], coder: Coder, damage: Damage, settings: dict[str, Any], seed: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless (damaged, clean, asked), (B, T) each, of lines of like length."""
-    random, chance = Random(seed), np.random.default_rng(seed)
-    size = settings["batch"]
-    while True:
-        rows = []
-        for _ in range(size * FLUSH):
+@dataclass(frozen=True)
+class Lesson:
+    """Damaged lines, and what stood in the places of them that are asked for.
+
+    Shape:
+        spoilt: (B, T) · places: (M,) in its B * T · gold: (M,) · wrong: (M,) which of them were damaged
+    """
+
+    spoilt: Tensor
+    places: Tensor
+    gold: Tensor
+    wrong: Tensor
+    tokens: int
+
+    @classmethod
+    def of(cls, spoilt: Ids, clean: Ids, asked: NDArray[np.bool_]) -> Lesson:
+        places = np.flatnonzero(asked)
+        gold = clean.reshape(-1)[places]
+        wrong = spoilt.reshape(-1)[places] != gold
+        tensor = torch.from_numpy
+        return cls(tensor(spoilt), tensor(places), tensor(gold), tensor(wrong), int((clean > PAD).sum()))
+
+    def pin_memory(self) -> Lesson:
+        return mapped(self, Tensor.pin_memory)
+
+
+class Lines(Sequence[str]):
+    """Many lines in one text, which processes share; of a list each would come to have its own."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        kept = list(lines)
+        self.text, self.ends = "".join(kept), np.cumsum([0, *map(len, kept)])
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, at: int) -> str:  # type: ignore[override]
+        return self.text[self.ends[at] : self.ends[at + 1]]
+
+
+class Rows(IterableDataset[Lesson]):
+    """Endless lessons of lines of like length.
+
+    Args:
+        size: lines a lesson. multiple: of which its length is one.
+    """
+
+    def __init__(
+        self,
+        texts: Mapping[str, Sequence[str]],
+        coder: Coder,
+        damage: Damage,
+        *,
+        seed: tuple[int, ...],
+        size: int,
+        multiple: int = 1,
+    ) -> None:
+        self.texts, self.coder, self.damage = texts, coder, damage
+        self.seed, self.size, self.multiple = seed, size, multiple
+
+    def __iter__(self) -> Iterator[Lesson]:
+        seed = (*self.seed, training.turn()[0])
+        random, chance = Random(str(seed)), np.random.default_rng(seed)
+        number = max(POOL // self.size, 1) * self.size
+        while True:
+            rows = sorted(islice(self._coded(random), number), key=len)
+            parts = [rows[at : at + self.size] for at in range(0, number, self.size)]
+            random.shuffle(parts)
+            for part in parts:
+                longest = -(-max(map(len, part)) // self.multiple) * self.multiple
+                clean = np.zeros((len(part), longest), dtype=np.int64)
+                for at, row in enumerate(part):
+                    clean[at, : len(row)] = row
+                spoilt, asked = self.damage(clean, chance)
+                yield Lesson.of(spoilt, clean, asked)
+
+    def _coded(self, random: Random) -> Iterator[list[int]]:
+        settings = self.damage.settings
+        while True:
             kind = chinese.SPOKEN if random.random() < settings["spoken"] else chinese.WRITTEN
-            ids = coder(_part(random.choice(texts[kind]), random, settings["longest"]))
+            ids = self.coder(_part(random.choice(self.texts[kind]), random, settings["longest"]))
             if len(ids) > 3:
-                rows.append([CLS, *ids[: settings["longest"]], SEP])
-        rows.sort(key=len)
-        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
-        random.shuffle(parts)
-        for part in parts:
-            clean = np.zeros((len(part), max(map(len, part))), dtype=np.int64)
-            for at, row in enumerate(part):
-                clean[at, : len(row)] = row
-            spoilt, asked = damage(clean, chance)
-            yield torch.from_numpy(spoilt), torch.from_numpy(clean), torch.from_numpy(asked)
+                yield [CLS, *ids[: settings["longest"]], SEP]
 
 
 def _part(line: str, random: Random, longest: int) -> str:
@@ -156,76 +220,104 @@ def first_vectors(texts: dict[str, list[str]], coder: Coder, size: int, width: i
     return vectors * 0.04 / vectors.std().clamp(min=1e-6)
 
 
-def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float) -> None:
-    from transformers import BertConfig, BertModel
+class School(nn.Module):
+    """The body, and what says characters by its states."""
 
-    torch.manual_seed(settings["seed"])
-    texts = {
-        kind: [each for each in chinese.lines(kind) if not chinese.held(each)]
-        for kind in (chinese.SPOKEN, chinese.WRITTEN)
-    }
-    held = {kind: [each for each in chinese.lines(kind) if chinese.held(each)] for kind in texts}
-    pieces = vocabulary(texts, settings["letters"])
+    def __init__(self, settings: dict[str, Any], size: int) -> None:
+        from transformers import BertConfig, BertModel
+
+        super().__init__()
+        torch.manual_seed(settings["seed"])
+        config = BertConfig(
+            vocab_size=size,
+            hidden_size=settings["width"],
+            num_hidden_layers=settings["layers"],
+            num_attention_heads=settings["heads"],
+            intermediate_size=4 * settings["width"],
+            max_position_embeddings=settings["positions"],
+            type_vocab_size=2,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        self.body: Any = BertModel(config, add_pooling_layer=False)
+        self.saying = Saying(settings["width"], size)
+
+    @property
+    def table(self) -> nn.Parameter:
+        found: nn.Parameter = self.body.embeddings.word_embeddings.weight
+        return found
+
+    def work(self, lesson: Lesson) -> tuple[int, float]:
+        """Tokens, and what their layers cost there and back, with what is said of the places that are asked for."""
+        said = (self.saying.turn.weight.numel() + self.table.numel()) * len(lesson.places)
+        return lesson.tokens, 6.0 * (training.products(self.body.encoder.layer) * lesson.tokens + said)
+
+    def loss(self, lesson: Lesson) -> tuple[Tensor, dict[str, Tensor]]:
+        spoilt, gold, wrong = lesson.spoilt, lesson.gold, lesson.wrong
+        with autocast(spoilt.device):
+            states = self.body(input_ids=spoilt, attention_mask=training.mask(spoilt > PAD)).last_hidden_state
+            said = self.saying(states.flatten(0, 1)[lesson.places], self.table)  # (M, V)
+        said = said.float()
+        each, right = F.cross_entropy(said, gold, reduction="none"), said.detach().argmax(1) == gold
+        facts = {
+            "loss": each.mean(),
+            "wrong_loss": _mean(each, wrong),
+            "restored": _mean(right.float(), wrong),
+            "kept": _mean(right.float(), ~wrong),
+        }
+        return facts["loss"], {name: value.detach() for name, value in facts.items()}
+
+
+def _mean(values: Tensor, among: Tensor) -> Tensor:
+    return (values * among).sum() / among.sum().clamp(min=1)
+
+
+def _parted() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The lines to learn from, and those to measure on, of each kind."""
+    texts, held = dict[str, list[str]](), dict[str, list[str]]()
+    for kind in (chinese.SPOKEN, chinese.WRITTEN):
+        lines = list(chinese.lines(kind))
+        texts[kind] = [each for each in lines if not chinese.held(each)]
+        held[kind] = [each for each in lines if chinese.held(each)]
+    return texts, held
+
+
+def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float, device: torch.device) -> None:
+    texts, held = _parted()
+    pieces, seed, size = vocabulary(texts, settings["letters"]), settings["seed"], training.size_of(settings, device)
     coder, damage = Coder(pieces), Damage(pieces, settings["language"], settings)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=settings["width"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=4 * settings["width"],
-        max_position_embeddings=settings["positions"],
-        type_vocab_size=2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+    school = School(settings, len(pieces)).to(device)
+    training.compiled([*school.body.encoder.layer, school.saying], device)
+    moving = dict(school.named_parameters())
+    course = training.Course(
+        moving,
+        training.adam({settings["lr"]: list(moving.values())}, betas=(0.9, 0.98)),
+        school.loss,
+        school.work,
+        size=size,
+        warm=settings["warm"],
+        every=settings["report_seconds"],
     )
-    body = BertModel(config, add_pooling_layer=False)
-    saying = Saying(settings["width"], len(pieces))
-    learner = nn.ModuleDict({"body": body, "saying": saying})
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
-    moving = dict(learner.named_parameters())
-    done = training.resume(out, moving, optimizer)
+    done = training.resume(out, moving, course.optimizer)
     if not done:
-        done = {"step": 0, "spent": 0.0, "curve": []}
         with torch.no_grad():
-            first = first_vectors(texts, coder, len(pieces), settings["width"])
-            body.embeddings.word_embeddings.weight[MASK + 1 :] = first[MASK + 1 :]
-    step, spent, curve = done["step"], done["spent"], done["curve"]
-    shown = batches(held, coder, damage, settings, settings["seed"] + 1)
-    exam = [batch for batch, _ in zip(shown, range(HELD_ROWS), strict=False)]
-    rows = batches(texts, coder, damage, settings, settings["seed"] + 10 + step)
-    begun = told = time.monotonic() - spent
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
-        loss, _ = _loss(learner, *next(rows))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step, spent = step + 1, time.monotonic() - begun
-        if time.monotonic() - told > settings["report_seconds"] or step == steps:
-            told = time.monotonic()
-            with torch.no_grad():
-                found = [_loss(learner, *batch)[1] for batch in exam]
-            curve.append({"step": step, "minutes": round(spent / 60, 2)})
-            curve[-1] |= {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]}
-            print(json.dumps(curve[-1]), flush=True)
-            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "curve": curve})
-    facts = {"recipe": settings, "steps": step, "minutes": round(spent / 60, 1), "curve": curve}
-    _ship(out / "body", body.eval(), saying, pieces, {"about": settings["about"], **facts})
-
-
-def _loss(learner: nn.ModuleDict, spoilt: Tensor, clean: Tensor, asked: Tensor) -> tuple[Tensor, dict[str, float]]:
-    with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
-        states = learner["body"](input_ids=spoilt, attention_mask=(clean > PAD).long()).last_hidden_state[asked]
-        said = learner["saying"](states, learner["body"].embeddings.word_embeddings.weight)  # (M, V)
-    said, gold = said.float(), clean[asked]
-    each = F.cross_entropy(said, gold, reduction="none")
-    wrong = (spoilt != clean)[asked]
-    right = (said.detach().argmax(1) == gold).float()
-    facts = {"loss": each, "wrong_loss": each[wrong], "restored": right[wrong], "kept": right[~wrong]}
-    return each.mean(), {name: float(value.detach().mean()) if len(value) else 0.0 for name, value in facts.items()}
+            school.table[MASK + 1 :] = first_vectors(texts, coder, len(pieces), settings["width"])[MASK + 1 :].to(
+                device
+            )
+    exam = list(islice(Rows(held, coder, damage, seed=(seed + 1,), size=settings["batch"]), HELD_ROWS))
+    rows = Rows(
+        {kind: Lines(each) for kind, each in texts.items()},
+        coder,
+        damage,
+        seed=(seed + 10, done.get("step", 0)),
+        size=size,
+        multiple=training.multiple_of(device),
+    )
+    del texts, held
+    batches = training.loader(rows, device, ahead=AHEAD)
+    facts = training.descend(course, batches, exam, out, done=done, steps=steps, minutes=minutes)
+    school.cpu().eval()
+    _ship(out / "body", school.body, school.saying, pieces, {"about": settings["about"], "recipe": settings, **facts})
 
 
 def _ship(folder: Path, body: Any, saying: Saying, pieces: Sequence[str], facts: dict[str, Any]) -> None:

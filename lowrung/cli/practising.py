@@ -33,9 +33,9 @@ def practice(asked: argparse.Namespace) -> None:
         _masked(asked)
         return
     task = tasks.task(asked.task)
-    if asked.least is not None and task.answer is not Text:
+    if asked.least is not None and (task.answer is not Text or task.media):
         raise LowrungError(f"--least is for tasks that harvest words, not for {task.name}")
-    if task.answer is Text and task.practice is not None:
+    if task.answer is Text and task.practice is not None and not task.media:
         _harvested(asked, task)
     else:
         _rehearsed(asked, task)
@@ -68,7 +68,7 @@ def _rehearsed(asked: argparse.Namespace, task: Task[Any]) -> None:
         scores = {"metric": metric.name, "untouched": before, "practised": after, "held_out_rows": number}
         printed({"task": task.name, "out": str(out), **made.to_json(), **scores})
         return
-    _curve(made.curve, "P(right)")
+    _curve(made.curve, "score" if task.media else "P(right)")
     print(
         f"{out}: practised on {made.rows} rows in {made.seconds:.0f} s{_pace(made.pace)}; {metric.name} {after:.3f} "
         f"against {before:.3f} of the untouched model, on {number} rows of documents that it did not learn from"

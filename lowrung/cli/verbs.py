@@ -47,6 +47,7 @@ def study(asked: argparse.Namespace) -> None:
             confidence=asked.confidence,
             balanced=asked.balanced,
             rehearsal=rehearsal(asked),
+            augment=asked.augment,
             watch=watch,
         )
     if asked.json:
@@ -57,9 +58,21 @@ def study(asked: argparse.Namespace) -> None:
     from lowrung.run.report import table
 
     Console().print(table(made.to_json()))
+    print_tried(made.facts.get("augmentations", ()))
     print(f"best: {made.sentence}")
     print(made.gate.reason)
     print(f"files: {out / 'report.html'}  {out / 'study.json'}  {out / 'model'}")
+
+
+def print_tried(tried: Sequence[Mapping[str, Any]]) -> None:
+    """What each augmentation did to the winner, on rows held out."""
+    lines = [("augmentation", "with it", "without", "gain", "P(helps)", "")]
+    for each in tried:
+        gain = "{:+.3f} ({:+.3f} to {:+.3f})".format(*each["gain"])
+        scores = (f"{each['value']:.3f}", f"{each['without']:.3f}")
+        lines.append((each["name"], *scores, gain, f"{each['probability']:.2f}", "kept" if each["kept"] else "vetoed"))
+    if tried:
+        print(aligned(lines))
 
 
 def fit(asked: argparse.Namespace) -> None:
@@ -192,7 +205,7 @@ def _tried(asked: argparse.Namespace) -> Row:
         return row_of(asked.text, asked.pronoun, asked.options)
     if asked.pronoun:
         raise LowrungError(f"--pronoun is for the task pronoun, not for {asked.task}")
-    return {"text": asked.text}
+    return {tasks.task(asked.task).media or "text": asked.text}
 
 
 def check(asked: argparse.Namespace) -> None:

@@ -75,12 +75,14 @@ class Prediction(Generic[A_co]):
         confidence: in [0, 1].
         others: the next best answers with their confidence, best first.
         mends: of a Text that mends the question's text: the edits that make it, each with a confidence of its own.
+        times: of a Text that was heard: each word with the seconds where it begins and ends.
     """
 
     answer: A_co | None
     confidence: float
     others: tuple[tuple[A_co, float], ...] = ()
     mends: tuple[Mend, ...] = ()
+    times: tuple[tuple[str, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.confidence <= 1.0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from lowrung.core.answers import Span
@@ -12,41 +13,100 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Audio:
     """Mono sound: `samples` (n,) float32 in [-1, 1], `rate` in samples a second.
+
+    `Audio(samples, rate)` holds what it is given; `Audio.of` makes one that decodes whenever `samples` is read and
+    retains nothing, so that a hundred thousand rows fit in memory: read `samples` once and keep the array while it is
+    needed.
 
     Raises:
         ValueError: the samples are not one-dimensional or the rate is not positive.
     """
 
-    samples: NDArray[np.float32]
     rate: int
+    key: str  # the same for the same sound, for caches; "" where nobody can tell
+    _load: Callable[[], NDArray[np.float32]] = field(repr=False)
+    _seconds: float | None = field(repr=False)
 
-    def __post_init__(self) -> None:
-        if self.samples.ndim != 1:
-            raise ValueError(f"audio samples must be (n,), not {self.samples.shape}")
-        if self.rate <= 0:
-            raise ValueError(f"an audio rate is positive, not {self.rate}")
+    def __init__(self, samples: NDArray[np.float32], rate: int) -> None:
+        self._hold(lambda: samples, rate, "", len(_flat(samples)) / _positive(rate))
+
+    @classmethod
+    def of(
+        cls, load: Callable[[], NDArray[np.float32]], rate: int, key: str = "", seconds: float | None = None
+    ) -> Audio:
+        """Sound that `load` decodes, at each access anew.
+
+        Args:
+            key: names file, size, time of change, start, end and rate, so that a sound of the same key is the same.
+            seconds: how long it is, where that is known without decoding.
+        """
+        sound = cls.__new__(cls)
+        sound._hold(load, _positive(rate), key, seconds)
+        return sound
+
+    def _hold(self, load: Callable[[], NDArray[np.float32]], rate: int, key: str, seconds: float | None) -> None:
+        for name, value in (("_load", load), ("rate", rate), ("key", key), ("_seconds", seconds)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        return _flat(self._load())
 
     @property
     def seconds(self) -> float:
-        return len(self.samples) / self.rate
+        return len(self.samples) / self.rate if self._seconds is None else self._seconds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def _flat(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    if samples.ndim != 1:
+        raise ValueError(f"audio samples must be (n,), not {samples.shape}")
+    return samples
+
+
+def _positive(rate: int) -> int:
+    if rate <= 0:
+        raise ValueError(f"an audio rate is positive, not {rate}")
+    return rate
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Image:
-    """A picture: `pixels` (H, W, 3) uint8.
+    """A picture: `pixels` (H, W, 3) uint8. `Image.of` makes one that decodes whenever `pixels` is read.
 
     Raises:
         ValueError: the pixels are not (H, W, 3).
     """
 
-    pixels: NDArray[np.uint8]
+    key: str  # as Audio's
+    _load: Callable[[], NDArray[np.uint8]] = field(repr=False)
 
-    def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
-            raise ValueError(f"image pixels must be (H, W, 3), not {self.pixels.shape}")
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        _coloured(pixels)
+        self._hold(lambda: pixels, "")
+
+    @classmethod
+    def of(cls, load: Callable[[], NDArray[np.uint8]], key: str = "") -> Image:
+        """A picture that `load` decodes, at each access anew."""
+        picture = cls.__new__(cls)
+        picture._hold(load, key)
+        return picture
+
+    def _hold(self, load: Callable[[], NDArray[np.uint8]], key: str) -> None:
+        object.__setattr__(self, "_load", load)
+        object.__setattr__(self, "key", key)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return _coloured(self._load())
+
+
+def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"image pixels must be (H, W, 3), not {pixels.shape}")
+    return pixels
 
 
 Part: TypeAlias = str | Audio | Image

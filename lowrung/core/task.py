@@ -3,7 +3,7 @@ are, and how answers are counted; it knows no model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Generic, TypeAlias
@@ -14,6 +14,7 @@ from lowrung.core.parts import Question
 
 Row: TypeAlias = Mapping[str, Any]
 Counts: TypeAlias = Mapping[Any, Any]  # event → how often; a float, or an array over bootstrap draws
+GROUPS = ("group", "speaker", "document")  # the columns that say what belongs together; the first that is filled does
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ class Task(Generic[A]):
     points: bool = False
     practice: Callable[[Iterable[str], Random], Iterator[Row]] | None = None
 
+    @property
+    def media(self) -> str:
+        """What its rows hand over besides text: "audio", "image", or nothing."""
+        return next((column for column in self.columns if column in ("audio", "image")), "")
+
     def question(self, row: Row) -> Question:
         """The question of `row`, with the task's options where the row brings none of its own."""
         asked = self.ask({name: row[name] for name in self.columns if name in row})
@@ -107,9 +113,9 @@ class Task(Generic[A]):
         for label in (label for gold in golds for label in labels_of(gold)):
             if allowed and label not in allowed:
                 raise DataError(unknown("label", label, question.options))
-        name, group = (str(row[key]) if row.get(key) is not None else "" for key in ("id", "group"))
+        name = str(row["id"]) if row.get("id") is not None else ""
         facets = tuple((key, str(row[key])) for key in self.facets if row.get(key) is not None)
-        return Example(question, golds, name, group, facets)
+        return Example(question, golds, name, group_of(row)[1], facets)
 
     def with_options(self, options: Iterable[str], meanings: Mapping[str, str] | None = None) -> Task[A]:
         """The same task with these labels (and what they mean)."""
@@ -124,6 +130,12 @@ class Task(Generic[A]):
         return replace(self, options=(*self.options, *sorted(found - set(self.options))))
 
 
+def group_of(row: Row) -> tuple[str, str]:
+    """(column, value) of what a row belongs to with others, like ("speaker", "s1"); ("", "") where it stands alone."""
+    found = ((key, str(row[key])) for key in GROUPS if row.get(key) is not None)
+    return next((pair for pair in found if pair[1]), ("", ""))
+
+
 def text_of(row: Row) -> str:
     """The text of a row's column `text`; raises DataError where it is none, or nothing but blanks."""
     text = row.get("text")
@@ -132,6 +144,20 @@ def text_of(row: Row) -> str:
     if not text or not text.strip():
         raise DataError("column 'text' is empty")
     return text
+
+
+def texts_of(row: Row, column: str) -> tuple[str, ...]:
+    """The right texts in a row's `column`, one or a list of them, each once; () where it has none.
+
+    "" is a text like another: nothing is said, nothing is written. Raises DataError where the column holds no text.
+    """
+    held = row.get(column)
+    if held is None:
+        return ()
+    several = [held] if isinstance(held, str) else held
+    if not isinstance(several, Sequence) or not several or not all(isinstance(each, str) for each in several):
+        raise DataError(f"{column!r} holds the right text, or a list of right texts, not {held!r}")
+    return tuple(dict.fromkeys(several))
 
 
 def labels_of(gold: object) -> tuple[str, ...]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from lowrung.core.answers import Choice, Span, Spans
 from lowrung.core.errors import DataError
-from lowrung.core.parts import Audio, Part, Question
-from lowrung.core.task import Example, Row, Task, labels_of
+from lowrung.core.parts import Audio, Image, Part, Question
+from lowrung.core.task import Example, Row, Task, group_of, labels_of
+from lowrung.data.files import MEDIA
 
 SHOWN = 5  # places named in a finding; its count tells how many there are
 MEASURED = 5_000  # texts whose pieces are counted; more would only sharpen a share that nobody reads to 1 %
+DECODED, LONGEST = 200, 60.0  # sounds and pictures a side that are decoded, and seconds of a sound that may be
+QUIET = 1e-3  # the loudest sample of a silent sound, 60 dB below full scale: no speech is so soft
 EMPTY = "empty"
 UNEVEN = 10  # times as many rows with the commonest label as with the rarest
+_P = TypeVar("_P", Audio, Image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Findings:
         rows: side ("train", "dev", "test") → number of rows.
         labelled: side → number of rows with a right answer.
         labels: side → label → how often it occurs, commonest first.
-        findings: the oddities, in the order of a reading: broken rows, repeats, leaks, labels, spans, characters.
+        findings: the oddities, in the order of a reading: broken rows, sounds (how long they are is told too), repeats,
+            leaks, labels, spans, characters.
     """
 
     task: str
@@ -63,6 +69,8 @@ class _Side:
     exact: dict[int, Hashable]  # row number → what makes its question the same as another
     loose: dict[int, Hashable]  # the same up to case and blanks
     unreadable: dict[int, str]  # row number → what the task said
+    missing: set[int]  # row numbers of unreadable rows that name a file which is not there
+    groups: dict[int, tuple[str, str]]  # row number → ("speaker", "s1")
 
     def place(self, number: int) -> str:
         known = self.examples.get(number)
@@ -87,6 +95,8 @@ def check(
     sides = [_side(task, name, each) for name, each in named if each is not None]
     findings = [
         *(each for side in sides for each in _unreadable(side)),
+        *(each for side in sides for each in _sounds(side)),
+        *(each for side in sides for each in _pictures(side)),
         *(each for side in sides for each in _repeats(side)),
         *(each for side in sides[1:] for each in _leaks(sides[0], side)),
         *(_leaks(*sides[1:]) if len(sides) == 3 else ()),
@@ -107,14 +117,17 @@ def check(
 
 
 def _side(task: Task[Any], name: str, rows: Sequence[Row]) -> _Side:
-    side = _Side(name, len(rows), {}, {}, {}, {})
+    side = _Side(name, len(rows), {}, {}, {}, {}, set(), {})
     for number, row in enumerate(rows, 1):
         try:
             example = task.example(row)
         except (DataError, ValueError) as problem:
             side.unreadable[number] = EMPTY if _is_empty(task, row) else str(problem)
+            if any(column in task.columns and _is_gone(row.get(column)) for column in MEDIA):
+                side.missing.add(number)
             continue
         side.examples[number] = example
+        side.groups[number] = group_of(row)
         side.exact[number] = _sameness(example.question, str)
         side.loose[number] = _sameness(example.question, _folded)
     return side
@@ -123,6 +136,10 @@ def _side(task: Task[Any], name: str, rows: Sequence[Row]) -> _Side:
 def _is_empty(task: Task[Any], row: Row) -> bool:
     values = [row[column] for column in task.columns if column in row]
     return bool(values) and all(each is None or (isinstance(each, str) and not each.strip()) for each in values)
+
+
+def _is_gone(name: object) -> bool:
+    return isinstance(name, str) and bool(name.strip()) and not os.path.exists(name)
 
 
 def _sameness(question: Question, form: Callable[[str], str]) -> Hashable:
@@ -135,6 +152,8 @@ def _sameness(question: Question, form: Callable[[str], str]) -> Hashable:
 def _part(part: Part, form: Callable[[str], str]) -> Hashable:
     if isinstance(part, str):
         return form(part)
+    if part.key:
+        return part.key
     array = part.samples if isinstance(part, Audio) else part.pixels
     return array.shape, hashlib.blake2b(array.tobytes(), digest_size=16).digest()
 
@@ -159,13 +178,62 @@ def _unreadable(side: _Side) -> list[Finding]:
     if not side.rows:
         return [Finding("no-rows", f"there are no {side.name} rows", 0)]
     empty = [number for number, said in side.unreadable.items() if said == EMPTY]
-    broken = {number: f": {said}" for number, said in side.unreadable.items() if said != EMPTY}
+    faults = {number: f": {said}" for number, said in side.unreadable.items() if said != EMPTY}
+    missing = {number: said for number, said in faults.items() if number in side.missing}
+    broken = {number: said for number, said in faults.items() if number not in side.missing}
     unlabelled = [number for number, example in side.examples.items() if not example.golds]
     return [
+        *_found("missing-file", side, missing, "name a file that is not there"),
         *_found("unreadable", side, broken, "cannot be read"),
-        *_found("empty", side, empty, "have no text"),
+        *_found("empty", side, empty, "are empty"),
         *_found("unlabelled", side, unlabelled, "have no right answer; nothing is learnt from or measured on them"),
     ]
+
+
+# --- sounds and pictures
+
+
+def _sounds(side: _Side) -> list[Finding]:
+    """How long the sounds are, by their headers, and which of DECODED, evenly spaced, are silent or broken."""
+    import numpy as np
+
+    given = ((number, part) for number, example in side.examples.items() for part in example.question.given)
+    sounds = [(number, part) for number, part in given if isinstance(part, Audio)]
+    if not sounds:
+        return []
+    seconds = [sound.seconds for _, sound in sounds]
+    heard = _few([(number, sound) for number, sound in sounds if sound.seconds <= LONGEST])
+    silent, broken = [], {}
+    for number, sound in heard:
+        try:
+            if np.abs(sound.samples).max(initial=0.0) < QUIET:
+                silent.append(number)
+        except DataError as problem:
+            broken[number] = f": {problem}"
+    lengths = f"{sum(seconds):,.1f} s in all, the shortest {min(seconds):.2f} s, the longest {max(seconds):.2f} s"
+    message = f"{side.name}: {len(sounds)} sounds, {lengths}; {len(silent)} of {len(heard)} listened to are silent"
+    return [
+        Finding("sounds", message, len(sounds)),
+        *_found("silent", side, silent, f"are silent, of {len(heard)} listened to"),
+        *_found("broken-sound", side, broken, f"cannot be decoded, of {len(heard)} listened to"),
+    ]
+
+
+def _pictures(side: _Side) -> list[Finding]:
+    given = ((number, part) for number, example in side.examples.items() for part in example.question.given)
+    seen = _few([(number, part) for number, part in given if isinstance(part, Image)])
+    broken = {}
+    for number, image in seen:
+        try:
+            _ = image.pixels
+        except DataError as problem:
+            broken[number] = f": {problem}"
+    return _found("broken-picture", side, broken, f"cannot be decoded, of {len(seen)} looked at")
+
+
+def _few(parts: list[tuple[int, _P]]) -> list[tuple[int, _P]]:
+    """DECODED of them, evenly spaced."""
+    return parts[:: max(1, -(-len(parts) // DECODED))]
 
 
 # --- repeats and leaks
@@ -199,12 +267,14 @@ def _leaks(known: _Side, held: _Side) -> list[Finding]:
     loose = {key: number for number, key in reversed(known.loose.items())}
     same = {n: f", like {known.place(exact[key])}" for n, key in held.exact.items() if key in exact}
     alike = {n: f", like {known.place(loose[key])}" for n, key in held.loose.items() if key in loose and n not in same}
-    groups = {example.group for example in known.examples.values()} - {""}
-    both = {n: f", group {example.group}" for n, example in held.examples.items() if example.group in groups}
+    groups = {group for _, group in known.groups.values()} - {""}
+    both = {n: f", {column} {group}" for n, (column, group) in held.groups.items() if group in groups}
+    shared = Counter(" ".join(held.groups[number]) for number in both).most_common()
+    told = "; ".join(f"{group} is in {known.name} and in {held.name}: {n} rows" for group, n in shared[:SHOWN])
     return [
         *_found("leak", held, same, f"are {known.name} rows too; scores on them flatter"),
         *_found("near-leak", held, alike, f"are {known.name} rows too but for case and blanks; scores on them flatter"),
-        *_found("group-leak", held, both, f"belong to a group (speaker, document) of {known.name}; scores flatter"),
+        *_found("group-leak", held, both, f"share a group with {known.name}, and scores flatter; {told}"),
     ]
 
 

@@ -39,7 +39,7 @@ def iter_rows(source: str | Path, *, rename: Mapping[str, str] = _AS_THEY_ARE) -
         return _arranged(read(sys.stdin.buffer, "-", "jsonl"), rename)
     path = Path(source)
     if not os.path.exists(path):
-        raise DataError(f"{path}: no such file.{_nearby(path)}")
+        raise DataError(f"{path}: no such file.{nearby(path)}")
     kind, packing = _format(path)
     return _arranged(_from_file(path, kind, packing), rename, folder=path.parent, table=kind in ("csv", "tsv"))
 
@@ -72,6 +72,12 @@ def read_rows(
     return rows
 
 
+def holds_rows(name: str | Path) -> bool:
+    """Whether a file of that name holds rows, packed or not."""
+    stem, _, last = str(name).lower().rpartition(".")
+    return (stem.rpartition(".")[2] if last in PACKINGS else last) in FORMATS
+
+
 def split_names(folder: str | Path) -> dict[str, Path]:
     """train, dev and test → the file of that name in `folder` (validation, valid and val count as dev).
 
@@ -80,7 +86,7 @@ def split_names(folder: str | Path) -> dict[str, Path]:
     """
     folder, found = Path(folder), dict[str, Path]()
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder.{_nearby(folder)}")
+        raise DataError(f"{folder}: no such folder.{nearby(folder)}")
     for path in sorted(folder.iterdir()):
         shape = re.fullmatch(rf"(\w+?)(?:-00000-of-00001)?\.({'|'.join(FORMATS)})(\.gz|\.xz)?", path.name.lower())
         split = hub.ALIASES.get(shape[1]) if shape else None
@@ -221,11 +227,14 @@ def _from_file(path: Path, kind: str, packing: str) -> Iterator[tuple[str, Row]]
         yield from read(stream, str(path), kind)
 
 
-def _nearby(path: Path) -> str:
+def nearby(path: Path) -> str:
+    """What to say of a file that is not there: « Did you mean …?», or that its folder is not there either."""
+    from rapidfuzz import fuzz, process  # a folder of sounds holds ten thousands of names
+
     names: list[str] = []
     with suppress(OSError, ValueError):
-        names = [each.name for each in path.parent.iterdir()]
-    close = get_close_matches(path.name, names, n=1)
+        names = os.listdir(path.parent)
+    close = process.extractOne(path.name, names, scorer=fuzz.ratio, score_cutoff=60)
     if close:
         return f" Did you mean '{path.with_name(close[0])}'?"
     return "" if path.parent.is_dir() else f" There is no folder '{path.parent}'"

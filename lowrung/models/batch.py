@@ -6,13 +6,18 @@ K options or tags · L layers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lowrung.core.parts import Question
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,44 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def bfloat16_pays() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware."""
+def widened(batch: Batch, multiple: int, *, most: int) -> Batch:
+    """The same, filled up to a length that is a multiple, or to `most`. Texts that are cut stay as they are."""
+    length = batch.ids.shape[1]
+    more = min(-length % multiple, most - length)
+    if more <= 0 or batch.stitch is not None:
+        return batch
+    wide: dict[str, Any] = {name: getattr(batch, name) for name in ("ids", "attended", "kinds", "mask")}
+    wide = {name: each if each is None else F.pad(each, (0, more)) for name, each in wide.items()}
+    deep: dict[str, Any] = {name: getattr(batch, name) for name in ("offsets", "letters")}
+    deep = {name: each if each is None else F.pad(each, (0, 0, 0, more)) for name, each in deep.items()}
+    return replace(batch, **wide, **deep)
+
+
+def mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
+    """A tensor, or a dataclass with `change` made to the tensors in it and in the dataclasses in it."""
+    made: Any = value
+    if isinstance(value, Tensor):
+        made = change(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        made = replace(value, **{each.name: mapped(getattr(value, each.name), change) for each in fields(value)})
+    return made  # type: ignore[no-any-return]
+
+
+def moved(value: T, device: torch.device) -> T:
+    """The same on a device; to a card without waiting, where its tensors are pinned."""
+    return mapped(value, lambda each: each.to(device, non_blocking=device.type == "cuda"))
+
+
+def bfloat16_pays(kind: str = "cpu") -> bool:
+    """Whether a device of this kind multiplies bfloat16 in hardware."""
     import torch.backends.cpu
 
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     supported = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
-    return any(each() for each in supported)
+    return kind == "cpu" and any(each() for each in supported)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Within, matrices are multiplied in bfloat16, where that pays."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if bfloat16_pays(device.type) else nullcontext()

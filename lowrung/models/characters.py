@@ -8,16 +8,39 @@ joined to the embeddings of the word's pieces; every layer above reads both.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lowrung.models.batch import moved
+
 LONGEST = 24  # letters that are read of a word; of a longer one the first 16 and the last 8
 ALPHABET = 1024  # rows of the letter table: ASCII has its own, other code points share the rest
 BEGIN, END = 1, 2
 KEPT = 100_000  # words whose vectors are remembered while nothing moves
+
+
+@dataclass(frozen=True, slots=True)
+class Spelt:
+    """U words as rows of the letter table, and which of them, from 1, each piece belongs to; 0 where it is none.
+
+    Shape:
+        letters, capitals: (U, C) · at: (W, T)
+    """
+
+    letters: Tensor
+    capitals: Tensor
+    at: Tensor
+
+    @classmethod
+    def of(cls, spelt: Sequence[Sequence[str]], length: int) -> Spelt:
+        """W rows of a word a piece, "" where it is none, filled up to T = `length`."""
+        words = list(dict.fromkeys(word for row in spelt for word in row if word))
+        at = _places(words, spelt)
+        return cls(*_spellings(words), F.pad(at, (0, length - at.shape[1])))
 
 
 class Letters(nn.Module):
@@ -44,9 +67,11 @@ class Letters(nn.Module):
         self._kept: dict[str, Tensor] = {}
 
     def forward(self, words: Sequence[str]) -> Tensor:
-        spelt = [spelling(word) for word in words]
-        ids = _padded([[code for code, _ in each] for each in spelt])  # (U, C)
-        capitals = _padded([[capital for _, capital in each] for each in spelt])
+        ids, capitals = (each.to(self.out.weight.device) for each in _spellings(words))
+        return self.read(ids, capitals)
+
+    def read(self, ids: Tensor, capitals: Tensor) -> Tensor:
+        """`forward` of spellings.  (U, C), (U, C) -> (U, D + 1)"""
         seen = (ids > 0)[:, None]  # (U, 1, C)
         states = (self.letter(ids) + self.capital(capitals)).transpose(1, 2) * seen
         states = F.gelu(self.first(states)) * seen
@@ -57,17 +82,21 @@ class Letters(nn.Module):
     def beside(self, spelt: Sequence[Sequence[str]]) -> Tensor:
         """One vector a piece, that of its word; zeros and a closed gate at "".  W rows of T words -> (W, T, D + 1)"""
         words = list(dict.fromkeys(word for row in spelt for word in row if word))
-        table = self._table(words)  # (U, D + 1)
-        nothing = torch.zeros(1, table.shape[1])
-        nothing[0, -1] = -1e4
-        place = {word: at + 1 for at, word in enumerate(words)}
-        at = _padded([[place.get(word, 0) for word in row] for row in spelt])  # (W, T)
-        return torch.cat([nothing, table])[at]
+        return self._laid(self._table(words), moved(_places(words, spelt), self.out.weight.device))
+
+    def placed(self, spelt: Spelt) -> Tensor:
+        """`beside` of words that are spelt out already; nothing is remembered."""
+        return self._laid(self.read(spelt.letters, spelt.capitals), spelt.at)
+
+    def _laid(self, table: Tensor, at: Tensor) -> Tensor:
+        nothing = F.pad(self.out.weight.new_full((1, 1), -1e4), (table.shape[1] - 1, 0))
+        made: Tensor = torch.cat([nothing, table])[at]
+        return made
 
     def _table(self, words: Sequence[str]) -> Tensor:
         if torch.is_grad_enabled() and self.out.weight.requires_grad:
             self._kept.clear()  # they are about to move
-            return self(words) if words else torch.zeros(0, self.out.out_features)
+            return self.forward(words)
         new = [word for word in words if word not in self._kept]
         if len(self._kept) + len(new) > KEPT:
             self._kept.clear()
@@ -76,11 +105,16 @@ class Letters(nn.Module):
             for begin in range(0, len(new), 512):
                 part = new[begin : begin + 512]
                 self._kept |= zip(part, self(part), strict=True)
-        return torch.stack([self._kept[word] for word in words]) if words else torch.zeros(0, self.out.out_features)
+        return torch.stack([self._kept[word] for word in words]) if words else self.forward([])
 
     def train(self, mode: bool = True) -> Letters:
         self._kept.clear()
         return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Letters:
+        self._kept.clear()  # they move to another device or type
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Letters:
         made = Letters(self.out.out_features - 1, size=self.letter.embedding_dim, channels=self.first.out_channels)
@@ -124,10 +158,25 @@ def spelling(word: str) -> list[tuple[int, int]]:
     return [(BEGIN, 0), *letters, (END, 0)]
 
 
+def _spellings(words: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The rows of the letter table and which are capitals, of each word.  -> (U, C), (U, C)"""
+    spelt = [spelling(word) for word in words]
+    return _padded([[row for row, _ in each] for each in spelt]), _padded(
+        [[large for _, large in each] for each in spelt]
+    )
+
+
+def _places(words: Sequence[str], spelt: Sequence[Sequence[str]]) -> Tensor:
+    """Which of `words`, from 1, each piece belongs to, 0 where it is none.  -> (W, T)"""
+    place = {word: at for at, word in enumerate(words, 1)}
+    return _padded([[place.get(word, 0) for word in row] for row in spelt])
+
+
 def _row(letter: str) -> int:
     code = ord(letter.lower()[0])
     return code if 3 <= code < 128 else 128 + code % (ALPHABET - 128)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True) if rows else torch.zeros(0, 1, dtype=torch.long)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lowrung.core.edits import Edit
 from lowrung.core.parts import Question
-from lowrung.models.batch import bfloat16_pays, pad
+from lowrung.models.batch import autocast, moved, pad
 from lowrung.models.corrector import NEVER, Slot
 from lowrung.models.heads import states_at
 from lowrung.models.pieces import Tokenizer
@@ -86,7 +86,7 @@ class InContext:
         self._mends: dict[str, tuple[Edit, ...]] = {}
         self.reader, self.table, self.depths = reader.eval(), table, tuple(depths)
         self._rows: dict[str, int] = {}
-        self._keys = torch.zeros(0, reader.size)
+        self._keys = reader.powers.new_zeros(0, reader.size)
         self._cases = torch.zeros(0, dtype=torch.long)
 
     def __call__(self, texts: Sequence[str], slots: Sequence[Sequence[Slot]]) -> list[list[list[float]]]:
@@ -108,14 +108,15 @@ class InContext:
         open_ = [[at for at, slot in enumerate(row) if slot.ahead < sure] for row in slots]
         asked = [at for at, each in enumerate(open_) if each]
         for places, batch in self.backbone.batches([Question((texts[at],)) for at in asked], budget=BUDGET):
-            with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+            with autocast(self.backbone.device):
                 hidden = batch.stitched(self.backbone.taps(batch, self.depths))
             chosen = [[slots[asked[place]][at] for at in open_[asked[place]]] for place in places]
-            states = slot_states(hidden, batch.offsets, [[(each.start, each.end) for each in row] for row in chosen])
+            lie = Places.of([[(each.start, each.end) for each in row] for row in chosen])
+            states = slot_states(hidden, batch.offsets, moved(lie, hidden.device))
             flat = [slot for row in chosen for slot in row]
             rows = self._known([[option.text for option in slot.options] for slot in flat])  # (S, K)
-            kept = (torch.arange(rows.shape[1]) == 0).float()
-            scores = iter(read(states, self._keys[rows], self._cases[rows], kept).tolist())
+            cases = self._cases[rows].to(hidden.device)
+            scores = iter(read(states, self._keys[rows], cases, stands(rows.shape[1], hidden.device)).tolist())
             for place, row in zip(places, chosen, strict=True):
                 for at, slot in zip(open_[asked[place]], row, strict=True):
                     found[asked[place]][at] = next(scores)[: len(slot.options)]
@@ -131,7 +132,8 @@ class InContext:
         new = [text for text in dict.fromkeys(text for row in options for text in row) if text not in self._rows]
         if new:
             self._rows |= {text: len(self._rows) + at for at, text in enumerate(new)}
-            self._keys = torch.cat([self._keys, self.reader.key(embedded_means(self.table, new))])
+            coded = moved(Coded.of(self.table.tokenizer, new), self.table.device)
+            self._keys = torch.cat([self._keys, self.reader.key(embedded_means(self.table, coded))])
             self._cases = torch.cat([self._cases, torch.tensor([case_of(text) for text in new])])
         return pad([torch.tensor([self._rows[text] for text in row]) for row in options])
 
@@ -145,17 +147,45 @@ def _best(slots: Sequence[Slot]) -> tuple[Edit, ...]:
     return tuple(found)
 
 
-def embedded_means(backbone: TextBackbone, texts: Sequence[str]) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Texts as pieces. flat: those of all texts one after the other · starts: (K,) where each text's begin."""
+
+    flat: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, texts: Sequence[str]) -> Coded:
+        coded = [ids or [tokenizer.pad] for ids, _ in tokenizer.pieces(list(texts))]
+        starts = [0, *accumulate(len(ids) for ids in coded)][:-1]
+        return cls(torch.tensor([each for ids in coded for each in ids]), torch.tensor(starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Places in B texts. spans: (B, N, 2) start..end, filled up · rows: (S,) which of the B * N are places."""
+
+    spans: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, places: Sequence[Sequence[tuple[int, int]]]) -> Places:
+        spans = pad([torch.tensor(each or [(0, 1)]) for each in places])
+        rows = [at * spans.shape[1] + place for at, each in enumerate(places) for place in range(len(each))]
+        return cls(spans, torch.tensor(rows, dtype=torch.long))
+
+
+def stands(options: int, device: torch.device) -> Tensor:
+    """1 at the first option of a slot, which is what stands there, 0 at the others.  -> (K,)"""
+    return (torch.arange(options, device=device) == 0).float()
+
+
+def embedded_means(backbone: TextBackbone, texts: Coded) -> Tensor:
     """The mean of the body's own embeddings of each text's pieces.  -> (K, D)"""
     table = next(each for name, each in backbone.body.named_parameters() if name.endswith("word_embeddings.weight"))
-    coded = [ids or [backbone.tokenizer.pad] for ids, _ in backbone.tokenizer.pieces(list(texts))]
-    flat = torch.tensor([each for ids in coded for each in ids])
-    starts = torch.tensor([0, *accumulate(len(ids) for ids in coded)][:-1])
-    return nn.functional.embedding_bag(flat, table, starts, mode="mean")
+    return nn.functional.embedding_bag(texts.flat, table, texts.starts, mode="mean")
 
 
-def slot_states(hidden: Tensor, offsets: Tensor, places: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
-    """The mean state of each place, of all questions one after the other.  (B, T, D) -> (S, D)"""
-    padded = pad([torch.tensor(each or [(0, 1)]) for each in places])  # (B, N, 2)
-    means = states_at(hidden, offsets, padded)
-    return torch.cat([means[at, : len(each)] for at, each in enumerate(places)])
+def slot_states(hidden: Tensor, offsets: Tensor, places: Places) -> Tensor:
+    """The mean state of each place, of all texts one after the other.  (B, T, D) -> (S, D)"""
+    return states_at(hidden, offsets, places.spans).flatten(0, 1)[places.rows]

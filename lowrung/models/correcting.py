@@ -97,12 +97,14 @@ def corrector(language: str = "en", *, context: bool = True) -> Corrector:
     beside = HOME / f"beside-{language}.xz"
     if beside.is_file():
         made = replace(made, beside=Beside.load(beside), reach=REACH)
-    if (HOME / f"chooser-{language}.safetensors").is_file():
-        return choosing.equipped(made, language, reads=context)
-    if context and catalog.installed() and (reader := f"letters-{language}") in catalog.embedded():
-        made = replace(made, context=catalog.context(reader))
     about = HOME / f"corrector-{language}.json"
     stages = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    if (HOME / f"chooser-{language}.safetensors").is_file():
+        made = choosing.equipped(made, language, reads=context)
+        stage = stages.get("context" if context else "chooser", {})
+        return _weighed(made, asdict(made.weights), stage.get("curve", ()))
+    if context and catalog.installed() and (reader := f"letters-{language}") in catalog.embedded():
+        made = replace(made, context=catalog.context(reader))
     told = stages.get("words" if made.beside is None else "beside" if made.context is None else "context")
     return _weighed(made, **told) if told else made
 

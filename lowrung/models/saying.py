@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
-from lowrung.models.batch import bfloat16_pays
+from lowrung.models.batch import autocast
 from lowrung.models.text import TextBackbone
 
 FILE = "saying.safetensors"  # beside the weights of the body
@@ -70,7 +69,7 @@ class Restoring:
         found: list[list[NDArray[np.float32]]] = [[] for _ in texts]
         asked = [at for at, each in enumerate(places) if each]
         for rows, batch in self.backbone.batches([Question((texts[at],)) for at in asked], budget=BUDGET):
-            with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+            with autocast(self.backbone.device):
                 hidden = batch.stitched(self.backbone.taps(batch, (self.backbone.depth,))).float()  # (B, T, D)
             for row, number in enumerate(rows):
                 at = asked[number]
@@ -78,7 +77,8 @@ class Restoring:
                     int(start): piece for piece, (start, end) in enumerate(batch.offsets[row].tolist()) if end > start
                 }
                 pieces = [begins.get(place, -1) for place in places[at]]
-                logs = self.saying(hidden[row, [max(piece, 0) for piece in pieces]], self.table).log_softmax(-1).numpy()
+                states = hidden[row, [max(piece, 0) for piece in pieces]]
+                logs = self.saying(states, self.table).log_softmax(-1).cpu().numpy()
                 for place, (piece, letters) in enumerate(zip(pieces, options[at], strict=True)):
                     said = np.full(len(letters), ABSENT, dtype=np.float32)
                     for column, letter in enumerate(letters):

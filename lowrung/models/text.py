@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
-from lowrung.models.batch import Batch, mean_pool
+from lowrung.models.batch import Batch, mean_pool, moved
 from lowrung.models.characters import LettersBody
 from lowrung.models.pieces import Tokenizer
 
@@ -60,6 +60,11 @@ class TextBackbone:
     @property
     def depth(self) -> int:
         return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the body is, and so what `encode` makes."""
+        return next(self.body.parameters()).device
 
     def encode(self, questions: Sequence[Question]) -> Batch:
         return self._lettered(self.tokenizer.batch(questions))
@@ -135,6 +140,7 @@ class TextBackbone:
         return nn.functional.normalize(self.pool(batch, self.hidden(batch)), dim=-1)
 
     def _lettered(self, batch: Batch) -> Batch:
+        batch = moved(batch, self.device)
         if batch.spelt is None or not isinstance(self.body, LettersBody):
             return batch
         return replace(batch, letters=self.body.letters.beside(batch.spelt))

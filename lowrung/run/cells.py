@@ -83,7 +83,7 @@ class Store:
 
     def path(self, *key: object) -> Path | None:
         recipes = [recipe(str(each)) for each in key[:1]]  # the method's name comes first
-        start = f" {self.start}" if key[:1] and METHODS[str(key[0])].practised else ""
+        start = f" {self.start}" if key[:1] and METHODS[str(key[0]).partition("~")[0]].practised else ""
         name = hashlib.sha256(f"{self.base} {recipes} {key}{start}".encode()).hexdigest()[:24]
         return self.folder / f"{name}.json" if self.folder else None
 

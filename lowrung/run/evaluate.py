@@ -164,7 +164,7 @@ def same_examples(reports: Sequence[Report[A]]) -> None:
         raise ValueError("no reports to work on")
     first = reports[0].examples
     for report in reports[1:]:
-        # sounds and pictures have no equality, so that examples are told by their texts, golds and names
+        # sounds and pictures have no equality, so that examples are told by what names them, their texts and golds
         if len(report.examples) != len(first) or any(
             one is not two and _told_apart_by(one) != _told_apart_by(two)
             for one, two in zip(first, report.examples, strict=True)
@@ -173,7 +173,9 @@ def same_examples(reports: Sequence[Report[A]]) -> None:
 
 
 def _told_apart_by(example: Example[Any]) -> tuple[object, ...]:
-    return example.question.texts, example.question.marks, example.golds, example.id, example.group
+    asked = example.question
+    named = tuple(part if isinstance(part, str) else part.key for part in asked.given)
+    return named, asked.marks, example.golds, example.id, example.group
 
 
 def units(examples: Sequence[Example[A]]) -> NDArray[np.int64]:

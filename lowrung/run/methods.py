@@ -26,6 +26,8 @@ class Method:
         points: whether it can choose among what a question itself marks, and not only among labels.
         body: whether it stands on a backbone; Texts stand on a language's words, or on nothing.
         practised: whether it is, or starts from, a model that has practised on raw text.
+        hears: whether it can take a body that hears or reads to a task.
+        augment: names of augmentations that it learns from as well; its own name then tells them after «~».
     """
 
     name: str
@@ -36,6 +38,13 @@ class Method:
     points: bool = True
     body: bool = True
     practised: bool = False
+    hears: bool = False
+    augment: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> str:
+        """Its name without augmentations."""
+        return self.name.partition("~")[0]
 
     @property
     def untouched(self) -> bool:
@@ -47,7 +56,7 @@ ZERO_SHOT, PRACTICE = "zero-shot", "practice"
 METHODS = {
     each.name: each
     for each in (
-        Method(ZERO_SHOT, "the untouched model, from the label names alone", learns=False),
+        Method(ZERO_SHOT, "the untouched model, from the label names alone", learns=False, hears=True),
         Method("majority", "always the commonest answer: the floor", candidate=False, points=False, body=False),
         Method(
             "ngrams",
@@ -55,16 +64,16 @@ METHODS = {
             points=False,
             body=False,
         ),
-        Method("probe", "a head on the frozen body, starting from the label names"),
+        Method("probe", "a head on the frozen body, starting from the label names", hears=True),
         Method(
             "contrastive",
             "the top four layers pull like-labelled texts together (SetFit's idea), then a probe",
             answers=(Choice,),
             points=False,
         ),
-        Method("top", "the head and the top two layers"),
+        Method("top", "the head and the top two layers", hears=True),
         Method("lora", "the head and low-rank updates in every layer"),
-        Method("full", "the head and everything below it"),
+        Method("full", "the head and everything below it", hears=True),
         Method("do-nothing", "every text as it stands: the floor", (Text,), learns=False, candidate=False, body=False),
         Method(
             "dictionary",
@@ -87,9 +96,17 @@ METHODS = {
             (Text,),
             body=False,
         ),
-        Method(PRACTICE, "rehearsed on raw text, without a label", (Choice, Text), learns=False, practised=True),
+        Method(
+            PRACTICE, "rehearsed on raw text, without a label", (Choice, Text), learns=False, practised=True, hears=True
+        ),
         Method("practice+probe", "a head on the practised body, starting from its own", (Choice,), practised=True),
-        Method("practice+top", "the head and the top two layers, from the practised ones", (Choice,), practised=True),
+        Method(
+            "practice+top",
+            "the head and the top two layers, from the practised ones",
+            (Choice,),
+            practised=True,
+            hears=True,
+        ),
         Method("practice+channel-tuned", "the practised corrector, tuned", (Text,), body=False, practised=True),
     )
 }
@@ -107,7 +124,7 @@ def methods_for(task: Task[Any], asked: Sequence[str] = (), *, text: bool = Fals
     fitting = {
         name: each
         for name, each in METHODS.items()
-        if task.answer in each.answers
+        if (each.hears if task.media else task.answer in each.answers)
         and (each.points or not task.points)
         and (not each.practised or task.practice is not None)
     }
@@ -124,22 +141,32 @@ def methods_for(task: Task[Any], asked: Sequence[str] = (), *, text: bool = Fals
 
 def untouched(task: Task[Any]) -> str:
     """The name of the method that stands for 0 labels in `task`."""
+    if task.media:
+        return ZERO_SHOT
     return next(each.name for each in METHODS.values() if each.untouched and task.answer in each.answers)
 
 
 def usual(task: Task[Any]) -> str:
     """The name of the method that `fit` takes where nobody names one."""
+    if task.media:
+        return "full"
     return "channel-tuned" if task.answer is Text else "probe"
 
 
 def foundation(task: Task[Any], model: str = "") -> Any:
-    """What the methods of `task` stand on: the backbone of that name; where answers are Texts, a language's corrector.
+    """What the methods of `task` stand on: the backbone of that name; of sound and pictures, a recognizer; where answers
+    are other Texts, a language's corrector.
 
     Either says where it comes from in `source`.
 
     Raises:
         ModelError: no such backbone, or no such language.
     """
+    if task.media:
+        from lowrung.models.hearing import recognizer
+        from lowrung.models.senses import sense_of
+
+        return recognizer(model, sense_of(task.media))
     if task.answer is Text:
         from lowrung.models.correcting import corrector
 
@@ -171,21 +198,27 @@ def fit_method(
     """
     from lowrung.models import baselines
 
+    if method.augment:
+        from lowrung.run.augmenting import augmented
+
+        examples = augmented(task, examples, method.augment, seed=seed)
     if method.learns and not examples:
         raise LowrungError(
             f"method {method.name} needs labels and got none; {untouched(task)} is the one that does without"
         )
-    if method.name == "majority":
+    if method.plain == "majority":
         return baselines.fit_majority(task, examples)
-    if method.name == "ngrams":
+    if method.plain == "ngrams":
         return baselines.fit_ngrams(task, examples, seed=seed)
     if method.practised and start is None:
         raise LowrungError(f"method {method.name} practises on raw text and needs some: --text FILE")
     if method.name == PRACTICE and start is not None:
         return start
+    if task.media:
+        return _recognizer(method, examples, start if method.practised else backbone, dev, seed, checkpoint, watch)
     if task.answer is Text:
         return _corrector(method, examples, start if method.practised else backbone, seed)
-    how, settings = recipe(method.name)
+    how, settings = recipe(method.plain)
     ground: Any = start if method.practised else backbone
     model = adapt(
         ground,
@@ -213,6 +246,24 @@ def _corrector(method: Method, examples: Sequence[Example[Any]], base: Any, seed
     if not method.learns:
         return base  # type: ignore[no-any-return]
     return replace(correcting.fit_corrector(base, examples, seed=seed), name=method.name)
+
+
+def _recognizer(
+    method: Method,
+    examples: Sequence[Example[Any]],
+    base: Any,
+    dev: Sequence[Example[Any]],
+    seed: int,
+    checkpoint: Path | None,
+    watch: Watch | None,
+) -> Model[Any]:
+    from lowrung.models.tuned_recognizer import fit_recognizer
+
+    if not method.learns:
+        return base  # type: ignore[no-any-return]
+    how, _ = recipe(method.plain)
+    made = fit_recognizer(base, examples, how=how, dev=dev, seed=seed, checkpoint=checkpoint, watch=watch)
+    return replace(made, name=method.name)
 
 
 def recipe(name: str) -> tuple[Any, Any]:

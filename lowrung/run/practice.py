@@ -15,10 +15,10 @@ from typing import Any, Generic, TypeVar
 from lowrung import __version__
 from lowrung.core.answers import A, Text
 from lowrung.core.errors import DataError, LowrungError
+from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
 from lowrung.data.raw import identity, lines
 from lowrung.models.network import Adapted
-from lowrung.models.text import TextBackbone
 from lowrung.models.training import Progress, Settings, train
 from lowrung.models.tuning import Frozen, How, Top
 from lowrung.run.adapt import Watch, adapt, body_to_move, loosen
@@ -47,7 +47,7 @@ class Practised(Generic[A]):
         passes: how often the text was read for rows to learn from; many tell that there is too little of it.
     """
 
-    model: Adapted[A]
+    model: Model[A]
     untouched: Report[A]
     report: Report[A]
     steps: int
@@ -104,13 +104,18 @@ def practise(
 
     if task.practice is None:
         raise LowrungError(unpractised(task))
+    if task.media:
+        from lowrung.run.recognizing import practise_recognizer
+
+        given: dict[str, Any] = {"model": model, "how": how, "steps": steps, "minutes": minutes, "column": column}
+        return practise_recognizer(task, text, seed=seed, out=out, watch=watch, **given)  # type: ignore[arg-type,return-value]
     if task.answer is Text:
         raise LowrungError(f"practice moves a network, and none answers {task.name}; its words are harvested instead")
     begun, chosen = time.monotonic(), replace(settings or SETTINGS, most=steps_of(steps, minutes))
     training = Path(f"{out}.training") if out else None
-    kept = _kept(task, lambda: lines(text, column, held_out=True), seed, held)
+    kept = kept_rows(task, lambda: lines(text, column, held_out=True), seed, held)
     passes = [0]
-    feed = Feed(lambda: _endless(task, lambda: lines(text, column, held_out=False), seed, passes), chosen.batch)
+    feed = Feed(lambda: endless(task, lambda: lines(text, column, held_out=False), seed, passes), chosen.batch)
     first = feed.rows(FIRST)
     if not kept or not first:
         told = ", ".join(str(each) for each in text)
@@ -153,7 +158,7 @@ def practise(
         passes=passes[0],
     )
     if out is not None:
-        _ship(task, made, Path(out), found, {"seed": seed, "text": [str(each) for each in text], "job": job})
+        ship_practised(task, made, Path(out), found, {"seed": seed, "text": [str(each) for each in text], "job": job})
     if training is not None and training.is_dir():
         shutil.rmtree(training)
     return made
@@ -192,12 +197,12 @@ def pace_of(progress: Progress, **counts: int) -> dict[str, float]:
     return {name: round(each / seconds, 1) for name, each in counts.items()} if seconds > 0 else {}
 
 
-def _kept(task: Task[A], text: Callable[[], Iterator[str]], seed: int, most: int) -> list[Example[A]]:
+def kept_rows(task: Task[A], text: Callable[[], Iterator[str]], seed: int, most: int) -> list[Example[A]]:
     """Up to `most` rows of the documents held out. Where one pass makes few, others make more of the same ones."""
     found: dict[str, Example[A]] = {}
     for turn in range(PASSES):
         for example in _examples(task, text, seed + turn):
-            found.setdefault(repr((example.question.texts, example.question.marks)), example)
+            found.setdefault(repr((example.question.texts, example.question.marks, example.golds)), example)
             if len(found) == most:
                 break
         if not found or len(found) == most:
@@ -220,7 +225,8 @@ def job_of(task: Task[Any] | str, text: Sequence[str | Path], *more: object) -> 
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def _ship(task: Task[A], made: Practised[A], out: Path, body: TextBackbone, more: Mapping[str, Any]) -> None:
+def ship_practised(task: Task[A], made: Practised[A], out: Path, body: Any, more: Mapping[str, Any]) -> None:
+    """Write what practice made into the folder `out`; `body` is what it began with."""
     told = made.report.to_json()["scores"]  # without what these rows cannot tell
     pairs = [
         (each.name, made.report.value(each), made.untouched.value(each)) for each in task.metrics if each.name in told
@@ -268,7 +274,7 @@ class Feed(Generic[R]):
         return self.rows(self.batch)
 
 
-def _endless(task: Task[A], lines: Callable[[], Iterator[str]], seed: int, passes: list[int]) -> Iterator[Example[A]]:
+def endless(task: Task[A], lines: Callable[[], Iterator[str]], seed: int, passes: list[int]) -> Iterator[Example[A]]:
     """Over the text again and again, other rows each time; ends where the text gives none. Counts in `passes`."""
     for epoch in range(10**9):
         number, passes[0] = -1, epoch + 1

@@ -16,7 +16,7 @@ from lowrung import __version__, tasks
 from lowrung.core.answers import Text
 from lowrung.core.errors import ModelError, unknown
 from lowrung.core.model import Model
-from lowrung.core.parts import Question
+from lowrung.core.parts import Audio, Image, Question
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic_folder
 
@@ -48,7 +48,7 @@ class Shipped:
         return found[0] if one else list(found)
 
     def question(self, given: str | Row) -> Question:
-        return self.task.question({"text": given} if isinstance(given, str) else given)
+        return self.task.question({self.task.media or "text": given} if isinstance(given, str) else given)
 
 
 def ship(
@@ -100,8 +100,9 @@ def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:
     if isinstance(model, correcting.Mending):
         return correcting.save(model, folder)
     from lowrung.models.network import Adapted
+    from lowrung.models.recognizer import Recognizer
 
-    if isinstance(model, Adapted):
+    if isinstance(model, Adapted | Recognizer):
         return model.save(folder)
     raise ModelError(f"a {type(model).__name__} has no form on disk")
 
@@ -140,6 +141,11 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
         from lowrung.models.correcting import load_corrector
 
         return Shipped(task, load_corrector(folder), facts, folder)
+    if kind == "recognizer":
+        from lowrung.models.hearing import loaded
+
+        made = facts["model"]
+        return Shipped(task, replace(loaded(folder, made["body"]), name=made["name"]), facts, folder)
     from lowrung.models import network
 
     return Shipped(task, network.load(folder, facts["model"]), facts, folder)
@@ -177,11 +183,11 @@ DEFAULT_OPTIONS = {"entities": ("PER", "ORG", "LOC")}  # what an embedded defaul
 def default(
     task: Task[Any], *, model: str = "", options: Sequence[str] = (), meanings: Mapping[str, str] | None = None
 ) -> Shipped:
-    """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a language's corrector."""
+    """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a recognizer or a corrector."""
     if task.answer is Text:
-        from lowrung.models.correcting import corrector
+        from lowrung.run.methods import foundation
 
-        made = corrector(model or "en")
+        made = foundation(task, model)
         return Shipped(task, made, {"task": {"name": task.name, "options": []}, "method": made.name})
     from lowrung.models.catalog import DEFAULT, backbone
     from lowrung.models.tuning import Frozen
@@ -200,8 +206,15 @@ def fingerprint(examples: Sequence[Example[Any]]) -> str:
     for each in examples:
         asked = each.question
         marked = (asked.options, asked.marks) if asked.marks else ()  # rows may differ in nothing else
-        digest.update(repr((asked.texts, each.golds, *marked)).encode("utf-8", "backslashreplace"))
+        media = tuple(_identity(part) for part in asked.given if not isinstance(part, str))
+        digest.update(repr((asked.texts, each.golds, *marked, *media)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
+
+
+def _identity(part: Audio | Image) -> str:
+    """What tells a sound or picture from others: its content, wherever it lies."""
+    content = part.samples if isinstance(part, Audio) else part.pixels
+    return hashlib.sha256(content.tobytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

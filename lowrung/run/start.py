@@ -87,7 +87,7 @@ def _made(
     seed: int,
     watch: Callable[[int, int, float], None] | None,
 ) -> tuple[Model[Any], Mapping[str, Any], float]:
-    if task.answer is Text:
+    if task.answer is Text and not task.media:
         from lowrung.run.harvest import harvest
 
         found = harvest(task, asked.text, base=base, column=asked.column, seed=seed, out=folder)

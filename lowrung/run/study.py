@@ -17,6 +17,7 @@ from lowrung.core.model import Model
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import keys
+from lowrung.run.augmenting import Tried, checked, rows_of, vetted
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.evaluate import Report, Score, interval
@@ -107,6 +108,7 @@ def study(
     confidence: float = 0.95,
     balanced: bool = False,
     rehearsal: Rehearsal | None = None,
+    augment: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Study[A]:
     """Set `methods` side by side at each number of `labels`, pick the best, and decide whether it may ship.
@@ -126,6 +128,7 @@ def study(
         confidence: the probability of being better than the untouched model from which the winner ships.
         balanced: draw equally many rows a class instead of in proportion.
         rehearsal: raw text to practise on once; the model that has is a row of its own and a start for others.
+        augment: augmentations to try on the winner; it learns from those that help it on rows held out.
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
@@ -141,17 +144,21 @@ def study(
     task = named(task) if isinstance(task, str) else task
     body = foundation(task, model)
     plan = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal)
+    names = checked(task, augment)
     folder = Path(out) if out else None
     start = started(plan.task, rehearsal, base=body, out=folder, watch=_practising(watch)) if rehearsal else None
     store = Store(folder, plan, body.source.checksum, start.checksum if start else "")
-    prefixes = Prefixes(body) if plan.untouched.body else None
+    prefixes = Prefixes(body) if plan.untouched.body and not task.media else None
     bench = Bench(plan, body, prefixes, store, watch, start)
     cells, reports = bench.run()
     original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
     compared = compare(original, reports[winner.name, at], confidence=confidence, closer=True)
     gate = _gate(plan, winner, at, compared)
-    chosen = plan.method(gate.shipped)
+    chosen, tried = plan.method(gate.shipped), tuple[Tried, ...]()
+    if names and winner.learns:
+        better, tried = vetted(bench, winner, names)
+        chosen = better if chosen == winner else chosen
     shipped = bench.final(chosen)
     summary = tuple(_summary(plan, reports))
     switch = tuple(_switch_points(plan, reports))
@@ -159,6 +166,8 @@ def study(
     facts = _facts(plan, model or body.source.name, body.source.checksum, switch, best, compared, confidence)
     if start is not None and rehearsal is not None:
         facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
+    if tried:
+        facts["augmentations"] = rows_of(tried)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
         _write(made, Path(out), chosen, body)

@@ -1,0 +1,297 @@
+"""Practise a sound body and its CTC head, on recordings and on speech that espeak-ng speaks.
+
+    apt install espeak-ng
+    python -m recipes.sounds recipes/sounds-en.toml --minutes 90 --out runs/sounds-en
+
+The body learns to write down what is said (CTC, at the top and midway) and, where espeak-ng speaks and so tells when
+each sound begins, to name the phoneme of every state midway: an aim without the silence in which CTC otherwise starts.
+Recordings are heard at three speeds, with noise, as over a telephone, and with parts of time and pitch struck out.
+Stops at --minutes or --steps, whichever is first; cut off, it goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from lowrung.data.speaking import Voice, speak
+from lowrung.metrics.recognition import spoken
+from lowrung.models.batch import bfloat16_pays
+from lowrung.models.ctc import CTC
+from lowrung.models.recognizer import write_body
+from lowrung.models.sound import LESS, RATE, SECONDS, Shape, SoundBody, batched, log_mel, normalised
+from recipes import training
+from recipes.lexicon_en import DATA
+
+SPEEDS = (0.9, 1.0, 1.1)
+DIGITS = "zero one two three four five six seven eight nine".split()
+NOISY, TELEPHONE, QUIET = 0.3, 0.2, (3.0, 25.0)  # shares of sounds; decibels that noise is below speech
+CUT = 53  # bands below 4 kHz
+GAP = (5, 40)  # frames of silence between digits that are said in a row
+PEOPLE = "aeiouy"  # a line without one of them is no sentence
+POOL = 400  # sounds that are drawn at once, and laid together by length
+INVENTORY = 300  # lines whose phonemes are the ones that are told apart
+ASKED = 160  # sounds of each dev set
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound with what is said, and where known the phoneme of each state, -1 elsewhere."""
+
+    mel: Tensor  # (T, M)
+    text: str
+    phonemes: Tensor  # (T',)
+
+
+@dataclass(frozen=True)
+class Set:
+    """Recordings at each speed, by who speaks."""
+
+    mels: list[list[np.ndarray[Any, Any]]]
+    texts: list[str]
+    speakers: list[str]
+
+
+def recordings(name: str, split: str, speeds: Sequence[float], most: int | None = None) -> Set:
+    import soundfile
+    import soxr
+
+    folder = DATA.parent / "speech" / name
+    with gzip.open(folder / "manifest.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == split and row.get("text")]
+    if most is not None:
+        rows = Random(0).sample(rows, min(most, len(rows)))
+    made = Set([], [], [])
+    for row in rows:
+        sound, rate = soundfile.read(folder / row["audio"], dtype="float32")
+        # a speed is a rate that is told wrongly
+        sounds = [soxr.resample(sound, rate * speed, RATE) for speed in speeds]
+        made.mels.append([log_mel(each.astype(np.float32)).half().numpy() for each in sounds])
+        made.texts.append(spoken(row["text"]))
+        made.speakers.append(row["speaker"] or "")
+    return made
+
+
+def lines(settings: dict[str, Any]) -> list[str]:
+    """What espeak-ng may speak: plain words without digits."""
+    least, most = settings["words"]
+    found = []
+    for name in settings["files"]:
+        with lzma.open(DATA / name, "rt", encoding="utf-8") as file:
+            for line in file:
+                words = line.split()
+                if least <= len(words) <= most and line.isascii() and not any(map(str.isdigit, line)):
+                    found.append(line.strip())
+    return found
+
+
+class Sounds(IterableDataset[list[Heard]]):
+    """Endless batches of sounds of like length."""
+
+    def __init__(self, settings: dict[str, Any], phonemes: Sequence[str], *, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        self.places = {name: at for at, name in enumerate(phonemes)}
+        self.texts = lines(settings["texts"])
+        self.sets = {name: recordings(name, "train", SPEEDS) for name in settings["sets"]}
+        noises = recordings_of_noise()
+        self.noises = noises
+
+    def __iter__(self) -> Iterator[list[Heard]]:
+        torch.set_num_threads(1)
+        random = Random(self.seed)
+        while True:
+            pool = sorted((self._one(random) for _ in range(POOL)), key=lambda each: len(each.mel))
+            parts, part, longest = [], list[Heard](), 0
+            for each in pool:
+                longest = max(longest, len(each.mel))
+                if part and longest * (len(part) + 1) > self.settings["frames"]:
+                    parts.append(part)
+                    part, longest = [], len(each.mel)
+                part.append(each)
+            parts.append(part)
+            random.shuffle(parts)
+            yield from parts
+
+    def _one(self, random: Random) -> Heard:
+        while True:
+            heard = self._spoken(random) if random.random() < self.settings["spoken"] else self._recorded(random)
+            if heard.text and 20 < len(heard.mel) <= self.settings["longest"]:
+                return Heard(damaged(heard.mel, self.noises, random), heard.text, heard.phonemes)
+
+    def _spoken(self, random: Random) -> Heard:
+        digits = random.random() < self.settings["digits"]
+        text = " ".join(random.choices(DIGITS, k=random.randint(1, 6))) if digits else random.choice(self.texts)
+        speech = speak(text, Voice.drawn(random))
+        mel = log_mel(speech.samples) + random.uniform(-2, 1)
+        return Heard(mel, spoken(text), self.named(speech.phonemes, len(mel)))
+
+    def named(self, phonemes: Sequence[tuple[float, str]], frames: int) -> Tensor:
+        """The phoneme in the middle of each state.  -> (T',)"""
+        starts = np.array([start for start, _ in phonemes])
+        names = np.array([self.places.get(name, -1) for _, name in phonemes], dtype=np.int64)
+        times = (np.arange((frames + LESS - 1) // LESS) + 0.5) * SECONDS
+        at = np.searchsorted(starts, times, side="right") - 1
+        return torch.from_numpy(np.where(at < 0, -1, names[np.maximum(at, 0)]))
+
+    def _recorded(self, random: Random) -> Heard:
+        names = list(self.sets)
+        name = random.choices(names, [self.settings["sets"][each] for each in names])[0]
+        chosen = self.sets[name]
+        at, speed = random.randrange(len(chosen.texts)), random.randrange(len(SPEEDS))
+        parts, texts = [chosen.mels[at][speed]], [chosen.texts[at]]
+        if name == "fsdd":  # one digit is half a second; several of a speaker are said in a row
+            same = [each for each, who in enumerate(chosen.speakers) if who == chosen.speakers[at]]
+            for other in random.choices(same, k=random.randint(0, 5)):
+                quiet = np.full((random.randint(*GAP), parts[0].shape[1]), parts[0].min(), dtype=np.float16)
+                parts += [quiet, chosen.mels[other][speed]]
+                texts.append(chosen.texts[other])
+        mel = torch.from_numpy(np.concatenate(parts)).float()
+        return Heard(mel, " ".join(texts), torch.full(((len(mel) + LESS - 1) // LESS,), -1))
+
+
+def recordings_of_noise() -> list[Tensor]:
+    import soundfile
+
+    folder = DATA.parent / "speech" / "noise_esc10"
+    with gzip.open(folder / "manifest.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == "train"]
+    return [log_mel(soundfile.read(folder / row["audio"], dtype="float32")[0]) for row in rows]
+
+
+def damaged(mel: Tensor, noises: Sequence[Tensor], random: Random) -> Tensor:
+    """With noise (powers of sounds add up), without the upper bands, with parts struck out (Park et al. 2019)."""
+    if random.random() < NOISY:
+        noise = random.choice(noises)
+        begin = random.randrange(len(noise))
+        noise = noise[torch.arange(begin, begin + len(mel)) % len(noise)]
+        loud = torch.logsumexp(mel.flatten(), 0) - torch.logsumexp(noise.flatten(), 0)
+        mel = torch.logaddexp(mel, noise + loud - random.uniform(*QUIET) / 10 * np.log(10))
+    if random.random() < TELEPHONE:
+        mel = mel.clone()
+        mel[:, CUT:] = mel.min()
+    mel = normalised(mel)
+    for _ in range(2):
+        size = random.randint(0, 16)
+        begin = random.randint(0, mel.shape[1] - size)
+        mel[:, begin : begin + size] = 0
+    for _ in range(len(mel) // 150 + 1):
+        size = random.randint(0, min(20, len(mel) // 8))
+        begin = random.randint(0, len(mel) - size)
+        mel[begin : begin + size] = 0
+    return mel
+
+
+class School(nn.Module):
+    """The body, its head, and what stands midway only to learn by."""
+
+    def __init__(self, settings: dict[str, Any], phonemes: int) -> None:
+        super().__init__()
+        torch.manual_seed(settings["seed"])
+        shape = Shape(settings["width"], settings["layers"], settings["heads"], channels=settings["channels"])
+        self.midway = settings["midway"]
+        self.body = SoundBody(shape, dropout=settings["dropout"])
+        self.head, self.early = CTC(settings["alphabet"], shape.width), CTC(settings["alphabet"], shape.width)
+        self.phoneme = nn.Linear(shape.width, phonemes)
+
+    def loss(self, batch: Sequence[Heard]) -> tuple[Tensor, dict[str, float]]:
+        mel, lengths = batched([each.mel for each in batch])
+        midway: list[Tensor] = []
+        hook = self.body.layers[self.midway - 1].register_forward_hook(lambda _, __, made: midway.append(made))
+        with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+            states, lengths = self.body(mel, lengths)
+            named = self.phoneme(midway[0])
+            logs, early = self.head(states), self.early(midway[0])
+        hook.remove()
+        texts = [each.text for each in batch]
+        wanted = nn.utils.rnn.pad_sequence([each.phonemes for each in batch], batch_first=True, padding_value=-1)
+        known = bool((wanted >= 0).any())
+        phoneme = F.cross_entropy(named.float()[wanted >= 0], wanted[wanted >= 0]) if known else torch.zeros(())
+        top, half = self.head.loss(logs, lengths, texts), self.early.loss(early, lengths, texts)
+        right = (named[wanted >= 0].argmax(-1) == wanted[wanted >= 0]).float().mean() if known else torch.zeros(())
+        facts = {"letters": top, "midway": half, "phonemes": phoneme, "phonemes_right": right}
+        return top + 0.3 * half + 0.5 * phoneme, {name: float(each.detach()) for name, each in facts.items()}
+
+    @torch.no_grad()
+    def written(self, mels: Sequence[Tensor]) -> list[str]:
+        found: list[str] = []
+        for at in range(0, len(mels), 16):
+            with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+                states, lengths = self.body(*batched([normalised(each) for each in mels[at : at + 16]]))
+                found += self.head.greedy(self.head(states), lengths)
+        return found
+
+
+def inventory(texts: Sequence[str]) -> list[str]:
+    random, met = Random(0), Counter[str]()
+    for text in random.sample(texts, min(INVENTORY, len(texts))):
+        met.update(name for _, name in speak(text, Voice.drawn(random)).phonemes)
+    return sorted(name for name, times in met.items() if times >= 3)
+
+
+def wer(said: Sequence[str], right: Sequence[str]) -> float:
+    wrong = sum(Levenshtein.distance(one.split(), two.split()) for one, two in zip(said, right, strict=True))
+    return wrong / max(sum(len(each.split()) for each in right), 1)
+
+
+def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float) -> None:
+    print("reading what there is to hear …", flush=True)
+    phonemes = inventory(lines(settings["texts"]))
+    school = School(settings, len(phonemes))
+    moving = dict(school.named_parameters())
+    optimizer = torch.optim.AdamW(moving.values(), lr=settings["lr"], betas=(0.9, 0.98), weight_decay=1e-3)
+    done = training.resume(out, moving, optimizer) or {"step": 0, "spent": 0.0, "curve": []}
+    step, spent, curve = done["step"], done["spent"], done["curve"]
+    sounds = Sounds(settings, phonemes, seed=settings["seed"] + step)
+    exam = {name: recordings(name, "dev", (1.0,), ASKED) for name in settings["sets"]}
+    rows = iter(DataLoader(sounds, batch_size=None, num_workers=1, prefetch_factor=4))
+    begun = told = time.monotonic() - spent
+    heard, met = 0.0, Counter[str]()
+    while step < steps and spent < minutes * 60:
+        share = max(step / steps, spent / (minutes * 60))
+        for group in optimizer.param_groups:
+            group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
+        school.train()
+        batch = next(rows)
+        loss, facts = school.loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(moving.values()), 2.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        heard += sum(len(each.mel) for each in batch) / 100
+        for name, value in facts.items():
+            met[name] += value
+        met["steps"] += 1
+        step, spent = step + 1, time.monotonic() - begun
+        if time.monotonic() - told > settings["report_seconds"] or step == steps:
+            told = time.monotonic()
+            school.eval()
+            curve.append({"step": step, "minutes": round(spent / 60, 2), "heard_seconds": round(heard)})
+            curve[-1] |= {name: round(value / met["steps"], 4) for name, value in met.items() if name != "steps"}
+            for name, each in exam.items():
+                said = school.written([torch.from_numpy(mels[0]).float() for mels in each.mels])
+                curve[-1][f"wer_{name}"] = round(wer(said, each.texts), 4)
+            met.clear()
+            print(json.dumps(curve[-1]), flush=True)
+            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "curve": curve})
+    facts = {"about": settings["about"], "recipe": settings, "steps": step, "minutes": round(spent / 60, 1)}
+    write_body(out / "body", school.body, school.head, {**facts, "curve": curve})
+
+
+if __name__ == "__main__":
+    training.run(practise, __doc__ or "", minutes=90.0)
