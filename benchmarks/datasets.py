@@ -120,11 +120,26 @@ def speech(name: str, split: str, most: int | None = None) -> list[Row]:
     Raises:
         DataError: its folder is not there.
     """
-    folder = _home("speech", name)
+    return _media("speech", name, split, "audio")[:most]
+
+
+def reading(name: str, split: str, most: int | None = None) -> list[Row]:
+    """The lines of a set: `image` (a path), `text`, and the receipt or `document` it is of; the first `most`, shuffled.
+
+    Raises:
+        DataError: its folder is not there.
+    """
+    return _media("vision", name, split, "image")[:most]
+
+
+def _media(kind: str, name: str, split: str, column: str) -> list[Row]:
+    folder = _folder() / kind / name
+    if not (folder / "manifest.jsonl.gz").is_file():
+        raise DataError(f"{folder}: no such set; LOWRUNG_DATA names the folder that the sets stand in")
     with gzip.open(folder / "manifest.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [row for row in map(json.loads, file) if row["split"] == split]
     Random(SPLIT_SEED).shuffle(rows)
-    return [row | {"audio": str(folder / row["audio"])} for row in rows[:most]]
+    return [row | {column: str(folder / row[column])} for row in rows]
 
 
 def _of_gap(row: Row) -> Row:
@@ -162,8 +177,7 @@ def fingerprint(rows: Sequence[Row]) -> str:
 
 
 def _home(kind: str, name: str) -> Path:
-    home = Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-    folder = home / kind / name
+    folder = _folder() / kind / name
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Set LOWRUNG_DATA to the folder that holds {kind}/{name}.")
     return folder
@@ -175,6 +189,10 @@ def _read(kind: str, name: str, split: str) -> Rows:
         return []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("LOWRUNG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def _text(row: Row) -> str:

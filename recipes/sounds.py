@@ -32,8 +32,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lowrung.data.speaking import Voice, speak
 from lowrung.metrics.recognition import spoken
+from lowrung.models import hearing
 from lowrung.models.batch import bfloat16_pays
 from lowrung.models.ctc import CTC
+from lowrung.models.decoding import Settings, tune
 from lowrung.models.recognizer import write_body
 from lowrung.models.sound import LESS, RATE, SECONDS, Shape, SoundBody, batched, log_mel, normalised
 from recipes import training
@@ -44,10 +46,10 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 NOISY, TELEPHONE, QUIET = 0.3, 0.2, (3.0, 25.0)  # shares of sounds; decibels that noise is below speech
 CUT = 53  # bands below 4 kHz
 GAP = (5, 40)  # frames of silence between digits that are said in a row
-PEOPLE = "aeiouy"  # a line without one of them is no sentence
 POOL = 400  # sounds that are drawn at once, and laid together by length
 INVENTORY = 300  # lines whose phonemes are the ones that are told apart
 ASKED = 160  # sounds of each dev set
+WIDTH = 24  # texts that a beam follows
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,7 @@ class Sounds(IterableDataset[list[Heard]]):
         self.places = {name: at for at, name in enumerate(phonemes)}
         self.texts = lines(settings["texts"])
         self.sets = {name: recordings(name, "train", SPEEDS) for name in settings["sets"]}
-        noises = recordings_of_noise()
-        self.noises = noises
+        self.noises = recordings_of_noise()
 
     def __iter__(self) -> Iterator[list[Heard]]:
         torch.set_num_threads(1)
@@ -249,6 +250,19 @@ def wer(said: Sequence[str], right: Sequence[str]) -> float:
     return wrong / max(sum(len(each.split()) for each in right), 1)
 
 
+@torch.no_grad()
+def beam(school: School, exam: Sequence[Set]) -> Settings:
+    """How the beam is best searched, on sounds that were not learnt from."""
+    words = hearing.words("en")
+    assert words is not None
+    cases = []
+    for each in exam:
+        for (mel, *_), text in zip(each.mels, each.texts, strict=True):
+            states, _ = school.body(*batched([normalised(torch.from_numpy(mel).float())]))
+            cases.append((school.head(states)[0].numpy(), text))
+    return tune(cases, school.head.alphabet, words=words, start=Settings(width=WIDTH))
+
+
 def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float) -> None:
     print("reading what there is to hear …", flush=True)
     phonemes = inventory(lines(settings["texts"]))
@@ -289,7 +303,14 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
             met.clear()
             print(json.dumps(curve[-1]), flush=True)
             training.keep(out, moving, optimizer, {"step": step, "spent": spent, "curve": curve})
-    facts = {"about": settings["about"], "recipe": settings, "steps": step, "minutes": round(spent / 60, 1)}
+    how = beam(school.eval(), [each for name, each in exam.items() if name != "fsdd"])
+    facts = {
+        "how": how.to_json(),
+        "about": settings["about"],
+        "recipe": settings,
+        "steps": step,
+        "minutes": round(spent / 60, 1),
+    }
     write_body(out / "body", school.body, school.head, {**facts, "curve": curve})
 
 

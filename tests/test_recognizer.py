@@ -13,10 +13,11 @@ from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Audio, Question
 from lowrung.core.task import Example
 from lowrung.data.cache import Cache
-from lowrung.models import hearing, recognizer
+from lowrung.models import hearing
 from lowrung.models.ctc import CTC
 from lowrung.models.decoding import Settings as Beam
-from lowrung.models.recognizer import Recognizer, features, read_body
+from lowrung.models.recognizer import Recognizer, read_body
+from lowrung.models.senses import HEARING
 from lowrung.models.sound import BANDS, LESS, RATE, SoundBody, batched, log_mel, normalised
 from lowrung.models.text import Source
 from lowrung.models.training import Settings
@@ -78,12 +79,10 @@ def test_it_learns_a_language_of_two_words_and_tells_when_they_were_said(taught)
     assert 0.0 <= found.confidence <= 1.0
 
 
-def test_a_long_recording_is_heard_in_windows(taught, monkeypatch):
+def test_a_long_recording_is_heard_in_windows(taught):
     text = " ".join(texts(8, 5))
-    monkeypatch.setattr(recognizer, "LONGEST", 240)
-    monkeypatch.setattr(recognizer, "OVERLAP", 80)
-    monkeypatch.setattr(recognizer, "BUDGET", 500)
-    said_ = taught.answer([Question((said(text),)), Question(("no sound",)), Question((said("ding"),))])
+    short = replace(taught, sense=replace(HEARING, longest=240, overlap=80, budget=500))
+    said_ = short.answer([Question((said(text),)), Question(("no sound",)), Question((said("ding"),))])
     assert said_[1].answer is None
     assert said_[2].answer == Text("ding")
     right, found = text.split(), said_[0].answer.text.split()
@@ -146,14 +145,14 @@ def test_few_words_are_expected_by_the_beam_and_many_are_not(taught):
 def test_features_are_kept_by_what_the_sound_is(tmp_path):
     cache, reads = Cache(tmp_path), []
     sound = Audio.of(lambda: (reads.append(1), said("ding").samples)[1], RATE, key="a file")
-    one, two = features(sound, cache), features(sound, cache)
+    one, two = HEARING.features(sound, cache), HEARING.features(sound, cache)
     assert len(reads) == 1
     assert torch.allclose(one, two, atol=0.02)
     unnamed = said("dong")
-    features(unnamed, cache)
+    HEARING.features(unnamed, cache)
     assert len(list(tmp_path.iterdir())) == 1
     other = Audio(np.repeat(said("ding").samples, 2), 2 * RATE)
-    assert abs(len(features(other)) - len(one)) <= 1
+    assert abs(len(HEARING.features(other)) - len(one)) <= 1
 
 
 def test_parts_are_struck_out_and_the_rest_stays():

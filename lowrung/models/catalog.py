@@ -216,6 +216,16 @@ def _minilm() -> Path:
 
 
 def _from_hub(name: str) -> TextBackbone:
+    folder = fetched(name)
+    return _loaded(str(folder), Source(name, weights_checksum(folder)))
+
+
+def fetched(name: str) -> Path:
+    """The folder on this machine of a model of the hub; what has to be fetched is announced with its size.
+
+    Raises:
+        ModelError: there is none of that name, or it cannot be fetched.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -236,7 +246,7 @@ def _from_hub(name: str) -> TextBackbone:
             folder = Path(snapshot_download(name, allow_patterns=wanted))
         except Exception as problem:  # of the hub, the disk, or an HTTP library that changes with the hub's version
             raise ModelError(f"model {name!r} could not be fetched: {_first_line(problem)}") from problem
-    return _loaded(str(folder), Source(name, weights_checksum(folder)))
+    return folder
 
 
 def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:

@@ -42,7 +42,7 @@ OTHERS = 5  # next best texts that are told
 REMEMBERED = 500_000  # probabilities of words
 LEAST, NEVER = 1e-12, -1e4  # probability of a word; logarithm of a symbol that cannot be but has to
 WIDE, ROUNDS = 32, 4  # of tuning: texts a row, and how often they are found anew
-POWERS, BONUSES, COSTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.9), (0.0, 1.0, 2.0, 3.0), (0.0, 2.0, 4.0, 7.0)
+POWERS, BONUSES, COSTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.9), (0.0, 0.75, 1.5, 2.5), (2.0, 4.0, 7.0, 10.0)
 
 
 class Timed(NamedTuple):
@@ -130,11 +130,11 @@ def beam(
     logs: Logs,
     alphabet: Words,
     *,
-    width: int = 16,
+    width: int = Settings.width,
     words: WordModel | None = None,
-    power: float = 0.5,
-    bonus: float = 1.0,
-    unknown: float = 4.0,
+    power: float = Settings.power,
+    bonus: float = Settings.bonus,
+    unknown: float = Settings.unknown,
     hot: Mapping[str, float] | None = None,
     prune: float = PRUNE,
 ) -> list[tuple[str, float, Parts]]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from lowrung.core.errors import ModelError, unknown
 from lowrung.models.beside import Beside
-from lowrung.models.catalog import OWN, weights_checksum
+from lowrung.models.catalog import OWN, fetched, weights_checksum
 from lowrung.models.decoding import NextWord
 from lowrung.models.lexicon import HOME
 from lowrung.models.recognizer import Recognizer, read_body
-from lowrung.models.senses import HEARING, SENSES, Sense
+from lowrung.models.senses import HEARING, SENSES, WAVES, Sense
 from lowrung.models.text import Source
+from lowrung.models.waves import KINDS, Whisper, kind_of, read_ctc, read_whisper
 
-RECIPES = {"sounds-en": "sounds recipes/sounds-en.toml", "lines": "lines recipes/lines.toml"}  # what trains the defaults
+RECIPES = {"sounds-en": "sounds recipes/sounds-en.toml", "lines": "lines recipes/lines.toml"}  # which train defaults
 
 
 def embedded(sense: Sense = HEARING) -> tuple[str, ...]:
@@ -24,7 +25,7 @@ def embedded(sense: Sense = HEARING) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=2)
-def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer:
+def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer | Whisper:
     """The recognizer of that name, "" for the default of the sense. Nobody may train what this returns: it is shared.
 
     Raises:
@@ -37,13 +38,35 @@ def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer:
         return read_body(path, source, words=_words_for(name, sense))
     for other in SENSES:
         if (path / other.about).is_file():
-            raise ModelError(f"{name}: a body that {other.does}, and the task needs one that {sense.does}")
+            if other.column != sense.column:
+                raise ModelError(f"{name}: a body that {other.does}, and the task needs one that {sense.does}")
+            return read_body(path, Source(str(path.resolve()), weights_checksum(path)), words=_words_for(name, sense))
+    if sense is HEARING and (folder := path if path.is_dir() else fetched(name) if _of_hub(name) else None):
+        source = Source(name if folder != path else str(path.resolve()), weights_checksum(folder))
+        if kind_of(folder) == "whisper":
+            return read_whisper(str(folder), source)
+        if kind_of(folder) in KINDS:
+            body, head = read_ctc(str(folder))
+            body.requires_grad_(False)
+            head.requires_grad_(False)
+            return Recognizer(body.eval(), head.eval(), source, words=_words_for(name, sense), sense=WAVES)
     if name in RECIPES:
         raise ModelError(
             f"{name}: the embedded body that {sense.does} is not in this installation; "
             f"python -m recipes.{RECIPES[name]} --out runs/{name} trains it. Or name the folder of one: --model FOLDER"
         )
     raise ModelError(f"{unknown(f'body that {sense.does}', name, known)} Or name the folder of one.")
+
+
+def taught(found: Recognizer | Whisper) -> Recognizer:
+    """The same, where it can be taught. Raises ModelError where it writes, which only answers."""
+    if isinstance(found, Whisper):
+        raise ModelError(f"{found.source.name}: Whisper answers untouched; to learn, a body with a CTC head is needed")
+    return found
+
+
+def _of_hub(name: str) -> bool:
+    return not name.startswith((".", "/", "~")) and name.count("/") == 1
 
 
 def loaded(folder: Path, base: str) -> Recognizer:

@@ -28,7 +28,7 @@ from lowrung.models.decoding import Decoded, Settings, WordModel, decode, greedy
 from lowrung.models.own_words import Counted
 from lowrung.models.pieces import bucketed
 from lowrung.models.senses import HEARING, SENSES, Body, Sense
-from lowrung.models.sound import Shape, batched
+from lowrung.models.sound import batched
 from lowrung.models.text import Source
 
 WEIGHTS, OWN_WORDS = "model.safetensors", "words.xz"
@@ -152,7 +152,7 @@ def read_body(folder: Path, source: Source, *, words: WordModel | None = None) -
     sense = next((each for each in SENSES if (folder / each.about).is_file()), HEARING)
     try:
         facts = json.loads((folder / sense.about).read_text("utf-8"))
-        body = sense.body(Shape(**facts["shape"]))
+        body = sense.built(facts["shape"])
         head = CTC(facts["alphabet"], body.shape.width)
         state = {name: each.float() for name, each in load_file(folder / WEIGHTS).items()}
         for module, prefix in ((body, "body."), (head, "head.")):

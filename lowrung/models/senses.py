@@ -5,8 +5,8 @@ The letters of models/batch.py, and: T frames (10 ms of sound, a column of a pic
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,11 +18,12 @@ from lowrung.core.parts import Audio, Image, Question
 from lowrung.core.task import Metric
 from lowrung.data.cache import Cache
 from lowrung.metrics.recognition import HEARD, READ, spoken, squeezed
-from lowrung.models import picture, sound
+from lowrung.models import picture, sound, waves
 from lowrung.models.picture import PictureBody
-from lowrung.models.sound import RATE, SECONDS, SoundBody, log_mel, normalised
+from lowrung.models.sound import RATE, SECONDS, Shape, SoundBody, log_mel, normalised
+from lowrung.models.waves import WaveBody, WaveShape, levelled, wave
 
-Body: TypeAlias = SoundBody | PictureBody
+Body: TypeAlias = SoundBody | PictureBody | WaveBody
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Sense:
         column: what a row calls it, which is also the task's `media`.
         does, lacking: for people: what a body of it does, and what rows lack that have none of it.
         part: what it takes of a question.
-        body: its bodies; `default` is the name of the embedded one, `about` of the file that describes one.
+        body: its bodies, which `built` makes of a shape as JSON has it; `default` is the name of the embedded one,
+            `about` of the file that describes one.
         made: part → frames (T, M); `mark` tells cached ones from those that were made in another way.
         normalised: frames as a body takes them.
         less: frames in a state. seconds: of a state, 0 where states are not in time.
@@ -49,7 +51,8 @@ class Sense:
     does: str
     lacking: str
     part: type[Audio] | type[Image]
-    body: type[SoundBody] | type[PictureBody]
+    body: type[SoundBody] | type[PictureBody] | type[WaveBody]
+    built: Callable[[Mapping[str, Any]], Body]
     default: str
     about: str
     made: Callable[[Any], Tensor]
@@ -96,6 +99,7 @@ HEARING = Sense(
     lacking="recording of at most 20 seconds",
     part=Audio,
     body=SoundBody,
+    built=lambda shape: SoundBody(Shape(**shape)),
     default="sounds-en",
     about="sounds.json",
     made=mel,
@@ -117,6 +121,7 @@ READING = Sense(
     lacking="picture of a line",
     part=Image,
     body=PictureBody,
+    built=lambda shape: PictureBody(Shape(**shape)),
     default="lines",
     about="lines.json",
     made=picture.columns,
@@ -132,7 +137,22 @@ READING = Sense(
     metrics=READ,
     expects=False,  # of few receipts it would make all prices those that it has met
 )
-SENSES = (HEARING, READING)
+WAVES = replace(
+    HEARING,
+    body=WaveBody,
+    built=lambda shape: WaveBody(WaveShape(shape)),
+    about="waves.json",
+    made=wave,
+    mark="wave 1",
+    normalised=levelled,
+    less=waves.LESS,
+    seconds=waves.LESS / RATE,
+    longest=20 * RATE,
+    overlap=4 * RATE,
+    budget=60 * RATE,
+    struck=(0, RATE // 5, 3 * RATE // 2),
+)
+SENSES = (HEARING, READING, WAVES)
 
 
 def sense_of(column: str) -> Sense:

@@ -154,8 +154,8 @@ def usual(task: Task[Any]) -> str:
 
 
 def foundation(task: Task[Any], model: str = "") -> Any:
-    """What the methods of `task` stand on: the backbone of that name; of sound and pictures, a recognizer; where answers
-    are other Texts, a language's corrector.
+    """What the methods of `task` stand on: the backbone of that name; of sound or pictures, a recognizer; where answers
+    to text are Texts, a language's corrector.
 
     Either says where it comes from in `source`.
 
@@ -257,12 +257,13 @@ def _recognizer(
     checkpoint: Path | None,
     watch: Watch | None,
 ) -> Model[Any]:
+    from lowrung.models.hearing import taught
     from lowrung.models.tuned_recognizer import fit_recognizer
 
     if not method.learns:
         return base  # type: ignore[no-any-return]
     how, _ = recipe(method.plain)
-    made = fit_recognizer(base, examples, how=how, dev=dev, seed=seed, checkpoint=checkpoint, watch=watch)
+    made = fit_recognizer(taught(base), examples, how=how, dev=dev, seed=seed, checkpoint=checkpoint, watch=watch)
     return replace(made, name=method.name)
 
 

@@ -16,7 +16,7 @@ from lowrung.core.errors import DataError
 from lowrung.core.task import Example, Task
 from lowrung.data.raw import lines
 from lowrung.models.decoding import Settings as Beam
-from lowrung.models.hearing import recognizer
+from lowrung.models.hearing import recognizer, taught
 from lowrung.models.own_words import counted
 from lowrung.models.senses import sense_of
 from lowrung.models.training import Progress, Settings
@@ -56,14 +56,14 @@ def practise_recognizer(
     out: str | Path | None = None,
     watch: Watch | None = None,
 ) -> Practised[Text]:
-    """Learn from lines of raw text as espeak-ng speaks them, or as fonts write them; of speech, count which words follow
-    which besides, for the beam to expect. As `run.practice.practise`, which calls it.
+    """Learn from lines of raw text as espeak-ng speaks them, or as fonts write them. Of speech, count besides which
+    words follow which, for the beam to expect. As `run.practice.practise`, which calls it.
 
     Raises:
         LowrungError: espeak-ng is not installed, or no font is.
     """
     begun, training = time.monotonic(), Path(f"{out}.training") if out else None
-    base = recognizer(model, sense_of(task.media))
+    base = taught(recognizer(model, sense_of(task.media)))
     most = steps_of(steps, minutes) if steps or minutes else STEPS
     chosen, passes = replace(SETTINGS, most=most), [0]
     kept = kept_rows(task, lambda: lines(text, column, held_out=True), seed, HELD)
