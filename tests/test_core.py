@@ -17,6 +17,7 @@ from lowrung.core.answers import Choice, Prediction, Span, Spans, Text, parse, w
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.parts import Audio, Image, Question, name_as_words
 from lowrung.core.task import Example, Task, labels_of
+from lowrung.data.rendering import _files
 
 WILD = st.text(alphabet=st.sampled_from("ab [](){}\\né漢\n"), min_size=1, max_size=30)
 PLAIN = (
@@ -92,6 +93,8 @@ def test_practice_rows_are_valid_rows(task):
         pytest.skip("cannot be practised on raw text")
     if task.media == "audio" and ctypes.util.find_library("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed")
+    if task.media == "image" and not any(_files()):
+        pytest.skip("no fonts are installed")
     rows = list(task.practice(PLAIN * 20, Random(0)))
     assert rows
     fitted = task.fitted_to(rows)

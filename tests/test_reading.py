@@ -203,6 +203,30 @@ def test_what_cannot_be_learnt_from_is_told(taught):
     assert all(torch.equal(one, two) for one, two in zip(taught.body.parameters(), made.body.parameters(), strict=True))
 
 
+@pytest.mark.skipif(not fonts(), reason="no fonts are installed")
+def test_the_recipe_knows_where_letters_stand_and_learns():
+    from recipes import lines
+
+    settings = {"alphabet": "ILTilt ", "receipts": 0.0, "columns": 2000, "longest": 900, "seed": 0, "midway": 1}
+    settings |= {"width": 24, "layers": 2, "heads": 2, "reach": 5, "channels": 8, "dropout": 0.0}
+    rows = lines.Lines(settings, ["till it ill", "lit"], seed=0)
+    seen = [rows.one(random) for random in map(Random, range(24))]
+    for each in seen:
+        places = each.letters[each.letters > 0].tolist()
+        assert each.letters.shape == (-(-len(each.columns) // LESS),)
+        assert "".join(settings["alphabet"][at - 1] for at in places) == each.text
+    school = lines.School(settings)
+    optimizer, losses = torch.optim.AdamW(school.parameters(), lr=5e-3), []
+    for _ in range(25):
+        loss, _ = school.loss(seen)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+    assert len(school.read([each.columns for each in seen])) == len(seen)
+
+
 # --- the command line
 
 

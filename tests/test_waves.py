@@ -76,8 +76,8 @@ def test_a_folder_is_heard_by_taught_and_shipped(kind, tmp_path):
         facts = made.save(out)
         again = hearing.loaded(out, facts["body"])
         assert again.sense is WAVES
-        asked = [each.question for each in rows]
-        assert [each.answer for each in again.answer(asked)] == [each.answer for each in made.answer(asked)]
+        assert again.how == made.how
+        assert np.allclose(again.logs([sound])[0], made.logs([sound])[0], atol=0.3)  # the weights were put in 16 bits
 
 
 def test_times_are_in_seconds_of_states_of_20_ms(tmp_path):

@@ -20,7 +20,7 @@ HEIGHT = 40  # rows that every line is scaled to
 LESS = 4  # columns in a state
 MOST = 8000  # columns of a picture; what is longer is squeezed
 COARSE, FINE = 64, 160  # rows among which something written is looked for, and lines of it
-LIKE, PIECES = 0.4, 3  # of the tallest one's height, and pieces across: what a line has at least, unlike = and :
+LIKE, LEAST, PIECES = 0.4, 9, 3  # of the tallest one's height, rows, pieces across: a line has as much, unlike = and :
 APART = 0.12  # of that height, rows between two lines: a streak of a printer is thinner
 GAP = 24  # columns between two lines that are laid behind each other
 KEPT = 0.3  # of a picture's height, at least: a full stop that filled the height would be a block
@@ -91,7 +91,7 @@ def _parts(grey: Tensor) -> list[tuple[int, int]]:
     found = list[tuple[int, int]]()
     for top, bottom in bands:
         pieces = int((ink[top:bottom].any(0).int().diff() == 1).sum())
-        if bottom - top >= LIKE * tall and pieces >= PIECES:
+        if bottom - top >= max(LIKE * tall, LEAST) and pieces >= PIECES:
             found.append((top, bottom))
     cuts = [0]
     for (_, above), (below, _) in pairwise(found):
