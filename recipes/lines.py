@@ -15,8 +15,6 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -26,26 +24,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from lowrung.core.parts import Image
 from lowrung.data.media import picture
 from lowrung.data.receipts import line
 from lowrung.data.rendering import drawn, families
 from lowrung.metrics.recognition import folded, squeezed
-from lowrung.models.batch import autocast
+from lowrung.models.batch import CPU, autocast
 from lowrung.models.ctc import CTC
 from lowrung.models.picture import LESS, PictureBody, columns, lines_of
 from lowrung.models.recognizer import write_body
 from lowrung.models.sound import Shape, batched
-from recipes import training
+from recipes import recognizers, training
 from recipes.lexicon_en import DATA, HELD
 
 POOL = 500  # lines that are drawn at once, and laid together by length
 ASKED = 200  # lines of each exam
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -140,30 +136,16 @@ class School(nn.Module):
         facts = {"letters": top, "midway": half, "midway_right": right}
         return top + half, {name: float(each.detach()) for name, each in facts.items()}
 
-    @torch.no_grad()
-    def read(self, lines: Sequence[Tensor]) -> list[str]:
-        found: list[str] = []
-        for at in range(0, len(lines), 8):
-            with autocast(CPU):
-                states, lengths = self.body(*batched(lines[at : at + 8]))
-                found += self.head.greedy(self.head(states), lengths)
-        return found
-
-
-def cer(said: Sequence[str], right: Sequence[str]) -> float:
-    wrong = sum(Levenshtein.distance(one, two) for one, two in zip(said, right, strict=True))
-    return wrong / max(sum(map(len, right)), 1)
-
 
 def measured(school: School, exams: dict[str, list[Seen]]) -> dict[str, float]:
     """CER of each exam, and without regard to case; the share of lines without a fault, likewise."""
-    school.eval()
     found = {}
     for name, lines in exams.items():
-        said, right = school.read([each.columns for each in lines]), [squeezed(each.text) for each in lines]
+        said = recognizers.said(school.body, school.head, [each.columns for each in lines], together=8)
+        right = [squeezed(each.text) for each in lines]
         low, low_right = [folded(each) for each in said], [folded(each) for each in right]
-        found[f"cer_{name}"] = round(cer(said, right), 4)
-        found[f"cer_folded_{name}"] = round(cer(low, low_right), 4)
+        found[f"cer_{name}"] = round(recognizers.error_rate(said, right), 4)
+        found[f"cer_folded_{name}"] = round(recognizers.error_rate(low, low_right), 4)
         found[f"lines_folded_{name}"] = round(sum(map(str.__eq__, low, low_right)) / len(lines), 4)
     return found
 
@@ -172,40 +154,22 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
     print(f"{sum(map(len, families()))} fonts of {len(families())} families; reading texts …", flush=True)
     raw = texts(settings["texts"], held=False)
     school = School(settings)
-    moving = dict(school.named_parameters())
-    optimizer = torch.optim.AdamW(moving.values(), lr=settings["lr"], betas=(0.9, 0.98), weight_decay=1e-3)
-    done = training.resume(out, moving, optimizer) or {"step": 0, "spent": 0.0, "read": 0, "curve": []}
-    step, spent, read, curve = done["step"], done["spent"], done["read"], done["curve"]
     held = Lines(settings, texts(settings["texts"], held=True), seed=-1)
     exams = {"rendered": [held.one(Random(at)) for at in range(ASKED)]}
     for name, split in settings["exams"].items():
         exams[name] = [Seen(columns(image), text, torch.zeros(0)) for image, text in real(name, split)]
-    lines = Lines(settings, raw, seed=settings["seed"] + step)
-    rows = iter(DataLoader(lines, batch_size=None, num_workers=1, prefetch_factor=8))
-    begun = told = time.monotonic() - spent
-    met = Counter[str]()
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
-        school.train()
-        batch = next(rows)
-        loss, facts = school.loss(batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(moving.values()), 2.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        met.update({**facts, "steps": 1})
-        step, read, spent = step + 1, read + len(batch), time.monotonic() - begun
-        if time.monotonic() - told > settings["report_seconds"] or step == steps or spent >= minutes * 60:
-            told = time.monotonic()
-            curve.append({"step": step, "minutes": round(spent / 60, 2), "lines": read})
-            curve[-1] |= {name: round(met[name] / met["steps"], 4) for name in facts} | measured(school, exams)
-            met.clear()
-            print(json.dumps(curve[-1]), flush=True)
-            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "read": read, "curve": curve})
-    facts = {"about": settings["about"], "recipe": settings, "steps": step, "minutes": round(spent / 60, 1)}
-    write_body(out / "body", school.body, school.head, {**facts, "lines": read, "curve": curve})
+    learnt = recognizers.learn(
+        school,
+        lambda step: Lines(settings, raw, seed=settings["seed"] + step),
+        lambda: measured(school, exams),
+        out,
+        settings,
+        counted=("lines", len),
+        ahead=8,
+        steps=steps,
+        minutes=minutes,
+    )
+    write_body(out / "body", school.body, school.head, {"about": settings["about"], "recipe": settings} | learnt)
 
 
 if __name__ == "__main__":

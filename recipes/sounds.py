@@ -14,10 +14,8 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -26,19 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from lowrung.data.speaking import Voice, speak
 from lowrung.metrics.recognition import spoken
 from lowrung.models import hearing
-from lowrung.models.batch import bfloat16_pays
+from lowrung.models.batch import CPU, autocast
 from lowrung.models.ctc import CTC
 from lowrung.models.decoding import Settings, tune
 from lowrung.models.recognizer import write_body
 from lowrung.models.sound import LESS, RATE, SECONDS, Shape, SoundBody, batched, log_mel, normalised
-from recipes import training
+from recipes import recognizers, training
 from recipes.lexicon_en import DATA
 
 SPEEDS = (0.9, 1.0, 1.1)
@@ -214,7 +211,7 @@ class School(nn.Module):
         mel, lengths = batched([each.mel for each in batch])
         midway: list[Tensor] = []
         hook = self.body.layers[self.midway - 1].register_forward_hook(lambda _, __, made: midway.append(made))
-        with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+        with autocast(CPU):
             states, lengths = self.body(mel, lengths)
             named = self.phoneme(midway[0])
             logs, early = self.head(states), self.early(midway[0])
@@ -228,26 +225,12 @@ class School(nn.Module):
         facts = {"letters": top, "midway": half, "phonemes": phoneme, "phonemes_right": right}
         return top + 0.3 * half + 0.5 * phoneme, {name: float(each.detach()) for name, each in facts.items()}
 
-    @torch.no_grad()
-    def written(self, mels: Sequence[Tensor]) -> list[str]:
-        found: list[str] = []
-        for at in range(0, len(mels), 16):
-            with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
-                states, lengths = self.body(*batched([normalised(each) for each in mels[at : at + 16]]))
-                found += self.head.greedy(self.head(states), lengths)
-        return found
-
 
 def inventory(texts: Sequence[str]) -> list[str]:
     random, met = Random(0), Counter[str]()
     for text in random.sample(texts, min(INVENTORY, len(texts))):
         met.update(name for _, name in speak(text, Voice.drawn(random)).phonemes)
     return sorted(name for name, times in met.items() if times >= 3)
-
-
-def wer(said: Sequence[str], right: Sequence[str]) -> float:
-    wrong = sum(Levenshtein.distance(one.split(), two.split()) for one, two in zip(said, right, strict=True))
-    return wrong / max(sum(len(each.split()) for each in right), 1)
 
 
 @torch.no_grad()
@@ -267,51 +250,31 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
     print("reading what there is to hear …", flush=True)
     phonemes = inventory(lines(settings["texts"]))
     school = School(settings, len(phonemes))
-    moving = dict(school.named_parameters())
-    optimizer = torch.optim.AdamW(moving.values(), lr=settings["lr"], betas=(0.9, 0.98), weight_decay=1e-3)
-    done = training.resume(out, moving, optimizer) or {"step": 0, "spent": 0.0, "curve": []}
-    step, spent, curve = done["step"], done["spent"], done["curve"]
-    sounds = Sounds(settings, phonemes, seed=settings["seed"] + step)
     exam = {name: recordings(name, "dev", (1.0,), ASKED) for name in settings["sets"]}
-    rows = iter(DataLoader(sounds, batch_size=None, num_workers=1, prefetch_factor=4))
-    begun = told = time.monotonic() - spent
-    heard, met = 0.0, Counter[str]()
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
-        school.train()
-        batch = next(rows)
-        loss, facts = school.loss(batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(moving.values()), 2.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        heard += sum(len(each.mel) for each in batch) / 100
-        for name, value in facts.items():
-            met[name] += value
-        met["steps"] += 1
-        step, spent = step + 1, time.monotonic() - begun
-        if time.monotonic() - told > settings["report_seconds"] or step == steps:
-            told = time.monotonic()
-            school.eval()
-            curve.append({"step": step, "minutes": round(spent / 60, 2), "heard_seconds": round(heard)})
-            curve[-1] |= {name: round(value / met["steps"], 4) for name, value in met.items() if name != "steps"}
-            for name, each in exam.items():
-                said = school.written([torch.from_numpy(mels[0]).float() for mels in each.mels])
-                curve[-1][f"wer_{name}"] = round(wer(said, each.texts), 4)
-            met.clear()
-            print(json.dumps(curve[-1]), flush=True)
-            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "curve": curve})
-    how = beam(school.eval(), [each for name, each in exam.items() if name != "fsdd"])
-    facts = {
-        "how": how.to_json(),
-        "about": settings["about"],
-        "recipe": settings,
-        "steps": step,
-        "minutes": round(spent / 60, 1),
-    }
-    write_body(out / "body", school.body, school.head, {**facts, "curve": curve})
+
+    def measured() -> dict[str, float]:
+        found = {}
+        for name, each in exam.items():
+            mels = [normalised(torch.from_numpy(mel).float()) for mel, *_ in each.mels]
+            heard = recognizers.said(school.body, school.head, mels, together=16)
+            words = [[text.split() for text in texts] for texts in (heard, each.texts)]
+            found[f"wer_{name}"] = round(recognizers.error_rate(*words), 4)
+        return found
+
+    learnt = recognizers.learn(
+        school,
+        lambda step: Sounds(settings, phonemes, seed=settings["seed"] + step),
+        measured,
+        out,
+        settings,
+        counted=("heard_seconds", lambda batch: sum(len(each.mel) for each in batch) / 100),
+        ahead=4,
+        steps=steps,
+        minutes=minutes,
+    )
+    how = beam(school, [each for name, each in exam.items() if name != "fsdd"])
+    about = {"how": how.to_json(), "about": settings["about"], "recipe": settings}
+    write_body(out / "body", school.body, school.head, about | learnt)
 
 
 if __name__ == "__main__":

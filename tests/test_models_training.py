@@ -284,13 +284,13 @@ def test_steps_follow_the_examples_between_bounds() -> None:
 
 
 def test_every_example_is_seen_once_an_epoch() -> None:
-    from lowrung.models.training import _chosen
+    from lowrung.models.training import drawn
 
-    steps = [_chosen(step, 10, _settings(), seed=7) for step in range(5)]  # two epochs of ten in fours
+    steps = [drawn(step, 10, _settings(), seed=7) for step in range(5)]  # two epochs of ten in fours
     seen = [at for chosen in steps for at in chosen]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert seen != [at for step in range(5) for at in _chosen(step, 10, _settings(), seed=8)]
+    assert seen != [at for step in range(5) for at in drawn(step, 10, _settings(), seed=8)]
 
 
 def test_gradients_are_clipped(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:

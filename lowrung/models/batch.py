@@ -119,6 +119,9 @@ def bfloat16_pays(kind: str = "cpu") -> bool:
     return kind == "cpu" and any(each() for each in supported)
 
 
+CPU = torch.device("cpu")
+
+
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Within, matrices are multiplied in bfloat16, where that pays."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if bfloat16_pays(device.type) else nullcontext()

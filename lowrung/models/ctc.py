@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -60,11 +59,3 @@ class CTC(nn.Module):
             blank=BLANK, reduction="none", zero_infinity=True,
         )  # fmt: skip
         return (each / sizes.to(logs.device).clamp(min=1)).mean()
-
-    def greedy(self, logs: Tensor, lengths: Tensor) -> list[str]:
-        """The likeliest symbol at each state, repetitions taken together.  (B, T', V), (B,) -> B texts"""
-        found = []
-        for row, size in zip(logs.argmax(-1).tolist(), lengths.tolist(), strict=True):
-            kept = [now for before, now in pairwise([BLANK, *row[:size]]) if now not in (before, BLANK)]
-            found.append(" ".join("".join(self.alphabet[each - 1] for each in kept).split()))
-        return found

@@ -41,10 +41,9 @@ class Mixed:
     def ahead(self, letters: str) -> float | None:
         own = self.own.ahead(letters)
         general = self.general.ahead(letters) if self.general is not None else None
-        shares = [
-            share * exp(each) for share, each in ((self.share, own), (1 - self.share, general)) if each is not None
-        ]
-        return log(max(*shares, LEAST)) if len(shares) > 1 else log(max(shares[0], LEAST)) if shares else None
+        parts = ((self.share, own), (1 - self.share, general))
+        found = [share * exp(each) for share, each in parts if each is not None]
+        return log(max(*found, LEAST)) if found else None
 
     def known(self, word: str) -> bool:
         return self.own.known(word) or (self.general is not None and self.general.known(word))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowrung.core.parts import Image
-from lowrung.models.sound import Block, Shape, turns
+from lowrung.models.sound import Block, Shape, through
 
 HEIGHT = 40  # rows that every line is scaled to
 LESS = 4  # columns in a state
@@ -164,20 +164,12 @@ class PictureBody(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(Block(shape, dropout) for _ in range(shape.layers))
 
-    def forward(self, columns: Tensor, lengths: Tensor, *, upto: int | None = None) -> tuple[Tensor, Tensor]:
-        """States and how many of them each row has.  (B, T, H), (B,) -> (B, T', D), (B,)
-
-        Args:
-            upto: layers that are run; all where None.
-        """
+    def forward(self, columns: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States and how many of them each row has.  (B, T, H), (B,) -> (B, T', D), (B,)"""
         seen = F.pad(columns, (0, 0, 0, BEYOND))[:, None]  # (B, 1, T + BEYOND, H)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             seen = F.gelu(norm(conv(seen).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         seen = seen[:, :, : (columns.shape[1] + LESS - 1) // LESS]  # (B, 4 C, T', H / 8)
         states = self.dropout(self.norm(self.enter(seen.transpose(1, 2).flatten(2))))
         lengths = (lengths + LESS - 1) // LESS
-        mask = torch.arange(states.shape[1], device=states.device)[None] < lengths[:, None]  # (B, T')
-        turn = turns(states.shape[1], self.shape.width // self.shape.heads, states.device)
-        for layer in self.layers[:upto]:
-            states = layer(states, mask, turn)
-        return states, lengths
+        return through(self.layers, states, lengths, heads=self.shape.heads), lengths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from lowrung.core.answers import Prediction, Text
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Audio, Image, Question
 from lowrung.data.cache import Cache
-from lowrung.models.batch import bfloat16_pays
+from lowrung.models.batch import CPU, autocast
 from lowrung.models.beside import Beside
 from lowrung.models.ctc import CTC
 from lowrung.models.decoding import Decoded, Settings, WordModel, decode, greedy, stitched
@@ -96,7 +95,7 @@ class Recognizer:
             parts: dict[int, list[tuple[Logs, int]]] = {at: [] for at in range(len(whole))}
             for chosen in bucketed([len(part) for _, _, part in windows], budget=sense.budget, most=MOST):
                 frames, lengths = batched([sense.normalised(windows[each][2]) for each in chosen])
-                with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+                with autocast(CPU):
                     states, lengths = self.body(frames, lengths)
                     logs = self.head(states)
                 for each, row, size in zip(chosen, logs.numpy(), lengths.tolist(), strict=True):

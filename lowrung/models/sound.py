@@ -5,7 +5,7 @@ The letters of models/batch.py, and: S samples · M mel bands · T frames of 10 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -87,21 +87,22 @@ class SoundBody(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(Block(shape, dropout) for _ in range(shape.layers))
 
-    def forward(self, mel: Tensor, lengths: Tensor, *, upto: int | None = None) -> tuple[Tensor, Tensor]:
-        """States and how many of them each row has.  (B, T, M), (B,) -> (B, T', D), (B,)
-
-        Args:
-            upto: layers that are run; all where None.
-        """
+    def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States and how many of them each row has.  (B, T, M), (B,) -> (B, T', D), (B,)"""
         heard = F.gelu(self.first(mel[:, None]))
         heard = F.gelu(self.second(heard))  # (B, C, T', M / 4)
         states = self.dropout(self.enter(heard.transpose(1, 2).flatten(2)))
         lengths = (lengths + LESS - 1) // LESS
-        mask = torch.arange(states.shape[1], device=states.device)[None] < lengths[:, None]  # (B, T')
-        turn = turns(states.shape[1], self.shape.width // self.shape.heads, states.device)
-        for layer in self.layers[:upto]:
-            states = layer(states, mask, turn)
-        return states, lengths
+        return through(self.layers, states, lengths, heads=self.shape.heads), lengths
+
+
+def through(layers: Iterable[nn.Module], states: Tensor, lengths: Tensor, *, heads: int) -> Tensor:
+    """Through `Block`s one after the other, padding unseen.  (B, T', D), (B,) -> (B, T', D)"""
+    mask = torch.arange(states.shape[1], device=states.device)[None] < lengths[:, None]  # (B, T')
+    turn = _turns(states.shape[1], states.shape[2] // heads, states.device)
+    for layer in layers:
+        states = layer(states, mask, turn)
+    return states
 
 
 class Block(nn.Module):
@@ -156,7 +157,7 @@ class _Forward(nn.Module):
         return made
 
 
-def turns(time: int, width: int, device: torch.device) -> Tensor:
+def _turns(time: int, width: int, device: torch.device) -> Tensor:
     """Cosines and sines of each place's angles.  -> (2, T', width / 2)"""
     rates = 10_000.0 ** (-torch.arange(0, width, 2, device=device) / width)
     angles = torch.arange(time, device=device)[:, None] * rates

@@ -228,10 +228,10 @@ def _factor(step: int, steps: int, settings: Settings) -> float:
 
 
 def _from_list(examples: Sequence[Example[Any]], settings: Settings, seed: int) -> Feed:
-    return lambda step: [examples[at] for at in _chosen(step, len(examples), settings, seed)]
+    return lambda step: [examples[at] for at in drawn(step, len(examples), settings, seed)]
 
 
-def _chosen(step: int, number: int, settings: Settings, seed: int) -> list[int]:
+def drawn(step: int, number: int, settings: Settings, seed: int) -> list[int]:
     """The places of the examples of one step: a function of step and seed, so that a resumed run needs no memory."""
     size = min(settings.batch, number)
     first, chosen = step * size, list[int]()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-import torch
 from torch import Tensor
 
 from lowrung.core.answers import Text
@@ -18,12 +16,12 @@ from lowrung.core.errors import DataError
 from lowrung.core.task import Example
 from lowrung.data.cache import Cache
 from lowrung.metrics.counting import total
-from lowrung.models.batch import bfloat16_pays
+from lowrung.models.batch import CPU, autocast
 from lowrung.models.decoding import Settings as Beam
 from lowrung.models.recognizer import Recognizer
 from lowrung.models.senses import HEARING, Sense
 from lowrung.models.sound import batched
-from lowrung.models.training import Progress, Settings, descend
+from lowrung.models.training import Progress, Settings, descend, drawn
 from lowrung.models.tuning import Frozen, Full, How, Top
 
 STRUCK = 2  # how often values of all frames are struck out
@@ -88,7 +86,7 @@ def fit_recognizer(
     made, chosen = movable(base, how, [text for _, text in rows]), settings or SETTINGS
     teach(
         made,
-        lambda step: _drawn(rows, step, chosen.batch, base.sense.budget, seed),
+        lambda step: _batch(rows, drawn(step, len(rows), chosen, seed), base.sense.budget),
         settings=replace(chosen, most=chosen.steps(len(rows))),
         seed=seed,
         score=None if not dev else lambda: -error_rate(made, dev),
@@ -165,13 +163,11 @@ def _expecting(base: Recognizer, texts: Sequence[str]) -> Beam | None:
     return replace(base.how or Beam(), hot={**(base.how.hot if base.how else {}), **dict.fromkeys(met, EXPECTED)})
 
 
-def _drawn(rows: Sequence[Row], step: int, size: int, budget: int, seed: int) -> list[Row]:
+def _batch(rows: Sequence[Row], places: Sequence[int], budget: int) -> list[Row]:
     """Rows of a step, all once before any again, as many as a `budget` of frames holds."""
-    places = [(step * size + at) for at in range(min(size, len(rows)))]
-    orders = {each // len(rows): _order(len(rows), seed, each // len(rows)) for each in places}
     found, longest = list[Row](), 0
-    for each in places:
-        row = rows[orders[each // len(rows)][each % len(rows)]]
+    for at in places:
+        row = rows[at]
         longest = max(longest, len(row[0]))
         if found and longest * (len(found) + 1) > budget:
             break
@@ -179,18 +175,12 @@ def _drawn(rows: Sequence[Row], step: int, size: int, budget: int, seed: int) ->
     return found
 
 
-def _order(number: int, seed: int, epoch: int) -> list[int]:
-    order = list(range(number))
-    Random(f"{seed} {epoch}").shuffle(order)
-    return order
-
-
 def _loss(model: Recognizer, rows: Sequence[Row], seed: int) -> tuple[Tensor, int]:
     random, sense = Random(seed), model.sense
     model.body.train()
     model.head.train()
     frames, lengths = batched([struck_out(sense.normalised(each), random, sense.struck) for each, _ in rows])
-    with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16_pays() else nullcontext():
+    with autocast(CPU):
         states, sizes = model.body(frames, lengths)
         logs = model.head(states)
     return model.head.loss(logs, sizes, [text for _, text in rows]), int(lengths.sum())

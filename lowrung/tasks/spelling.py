@@ -1,13 +1,13 @@
 """spelling: a text with its misspelt words mended, and nothing else changed."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
 from lowrung.core.answers import Text
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task, text_of
+from lowrung.core.task import Row, Task, text_of, texts_of
 from lowrung.data.noise import Noise, noise
 from lowrung.metrics.sentences import SENTENCES, unspaced
 from lowrung.metrics.text import MENDING
@@ -21,15 +21,10 @@ def ask(row: Row) -> Question:
 
 
 def golds(row: Row) -> tuple[Text, ...]:
-    correct = row.get("correct")
-    if correct is None:
-        return ()
-    several = [correct] if isinstance(correct, str) else correct
-    if not isinstance(several, Sequence) or not several or not all(isinstance(each, str) for each in several):
-        raise DataError(f"'correct' holds the right text, or a list of right texts, not {correct!r}")
+    several = texts_of(row, "correct")
     if not all(each.strip() for each in several):
         raise DataError("column 'correct' is empty")
-    return tuple(Text(each) for each in dict.fromkeys(several))
+    return tuple(map(Text, several))
 
 
 def practising(made: Callable[[], Noise]) -> Callable[[Iterable[str], Random], Iterator[Row]]:
