@@ -132,6 +132,18 @@ def reading(name: str, split: str, most: int | None = None) -> list[Row]:
     return _media("vision", name, split, "image")[:most]
 
 
+def post_ocr(split: str, most: int | None = None) -> list[Row]:
+    """Sentences of old newspapers as an OCR read them, rows of the task `spelling`; the first `most`, shuffled.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    found = [row for row in _read("vision", "bln600_postocr", "pairs") if row["split"] == split]
+    rows = [row for row in found if row["ocr"].strip() and row["text"].strip()]
+    named = [{"text": row["ocr"], "correct": row["text"], "document": row["sample"]} for row in rows]
+    return _shuffled(named)[:most]
+
+
 def _media(kind: str, name: str, split: str, column: str) -> list[Row]:
     folder = _folder() / kind / name
     if not (folder / "manifest.jsonl.gz").is_file():

@@ -6,28 +6,40 @@
 
 Digits are fsdd's (test: one speaker who is in no training row): 0 labels is the embedded recognizer, or what it
 practised on the ten words as espeak-ng speaks them; k labels a digit are of the four speakers of train. The embedded
-one was trained on recordings of these four, too. Sentences are the test sets of speechocean762 and ljspeech_part, by
-the likeliest letters and by the beam with words. pocketsphinx, where it is installed, hears the same clips: digits with
-a grammar of the ten words, sentences with its own language model.
+one was trained on recordings of these four, too. Orders are picovoice_barista's, of which nobody wrote down the words,
+only what was ordered: counted is how many of the ordered things are heard, by the embedded recognizer and after
+practice on made-up orders that espeak-ng speaks; both practices beside the embedded one on the same rows, paired.
+A stream is heard block by block as it would come from a microphone: how long after a block its words are there.
+Sentences are the test sets of speechocean762 and ljspeech_part, by the likeliest letters and by the beam with words.
+pocketsphinx, where it is installed, hears the same clips: digits with a grammar of the ten words, sentences with its
+own language model.
 Results go to `results/speech.json`, each as soon as it is there, and what is there is not run again.
 """
 
 import argparse
 import os
+import resource
 import tempfile
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from typing import Any
+
+import numpy as np
 
 from benchmarks import datasets, kept
 from lowrung.core.answers import Prediction, Text
-from lowrung.core.task import Example
+from lowrung.core.task import Example, Metric, Task
 from lowrung.data.splits import draw
 from lowrung.metrics.recognition import spoken
 from lowrung.models import hearing
+from lowrung.models.listening import listen
+from lowrung.models.sound import RATE
 from lowrung.models.tuned_recognizer import fit_recognizer
 from lowrung.models.tuning import Top
+from lowrung.run.compare import compare
 from lowrung.run.evaluate import evaluate
 from lowrung.run.methods import recipe
 from lowrung.run.recognizing import practise_recognizer
@@ -37,7 +49,7 @@ FILE, SPEECH = "speech.json", task("speech")
 DIGITS = "zero one two three four five six seven eight nine".split()
 LABELS, SEEDS = (0, 2, 8, 32, 200), 3  # a digit
 SENTENCES = {"speechocean762": None, "ljspeech_part": None}
-PARTS = ("digits", "sentences")
+PARTS = ("digits", "orders", "stream", "sentences")
 METHODS = ("zero-shot", "practice", "probe", "top", "full")
 SPHINX = 300  # clips that pocketsphinx hears of a set
 
@@ -46,11 +58,11 @@ def examples(name: str, split: str, most: int | None = None) -> list[Example[Tex
     return [SPEECH.example(row) for row in datasets.speech(name, split, most)]
 
 
-def practised() -> Any:
-    """The embedded recognizer after practice on the ten words alone."""
+def practised(lines: list[str]) -> Any:
+    """The embedded recognizer after practice on lines alone."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "digits.txt"
-        file.write_text("\n".join(DIGITS * 100) + "\n", "utf-8")
+        file = Path(folder) / "lines.txt"
+        file.write_text("\n".join(lines) + "\n", "utf-8")
         return practise_recognizer(SPEECH, [file], how=Top(2), steps=150).model
 
 
@@ -59,7 +71,7 @@ def model(method: str, rows: list[Example[Text]], seed: int) -> Any:
     if method == "zero-shot":
         return base
     if method == "practice":
-        return practised()
+        return practised(DIGITS * 100)
     return fit_recognizer(base, rows, how=recipe(method)[0], seed=seed)
 
 
@@ -71,6 +83,79 @@ def digits(method: str, labels: int, seed: int, most: int | None) -> dict[str, A
         chosen += [mine[at] for at in draw(mine, labels, seed=seed, balanced=False)]
     made = model(method, chosen, seed)
     return {"part": "digits", "tool": method, "labels": labels, "seed": seed, **scored(made, test)}
+
+
+ORDER = (  # as people order coffee; in braces what they may want
+    "can i have a {size} {coffeeDrink} with {milkAmount}",
+    "i would like a {size} {coffeeDrink} please",
+    "{coffeeDrink} with {sugarAmount} and {milkAmount}",
+    "can you make me a {numberOfShots} {coffeeDrink} with {roast}",
+    "{size} {roast} {coffeeDrink} with {milkAmount} and {sugarAmount}",
+    "i want a {numberOfShots} {size} {coffeeDrink}",
+    "make a {coffeeDrink} with a {numberOfShots} and {sugarAmount}",
+    "please get me one {roast} {size} {coffeeDrink}",
+)
+ORDERED = Metric(  # of the things that were ordered, those that are heard; the right text of a row lists them
+    "ordered_heard",
+    lambda each, said: {
+        "heard": sum(f" {thing} " in f" {said.text} " for thing in each.golds[0].text.split(", ")) if said else 0,
+        "ordered": len(each.golds[0].text.split(", ")),
+    },
+    lambda counts: counts["heard"] / counts["ordered"],
+)
+
+
+def orders(most: int | None) -> list[dict[str, Any]]:
+    random, wanted = Random(0), dict[str, set[str]]()
+    for row in datasets.speech("picovoice_barista", "train"):
+        for slot, value in row["slots"].items():
+            wanted.setdefault(slot, set()).add(value)
+    things = {slot: sorted(values) for slot, values in wanted.items()}
+    drawn = lambda: {slot: random.choice(values) for slot, values in things.items()}  # noqa: E731
+    made = practised([random.choice(ORDER).format(**drawn()) for _ in range(1500)])
+    asked = [
+        SPEECH.example(row | {"text": ", ".join(row["slots"].values())})
+        for row in datasets.speech("picovoice_barista", "test", most)
+    ]
+    return compared("orders", replace(SPEECH, metrics=(ORDERED,)), made, asked)
+
+
+def paired_digits(most: int | None) -> list[dict[str, Any]]:
+    return compared("digits paired", SPEECH, practised(DIGITS * 100), examples("fsdd", "test", most))
+
+
+def compared(part: str, task: Task[Text], made: Any, asked: list[Example[Text]]) -> list[dict[str, Any]]:
+    """The embedded recognizer and one that has practised on the same rows; of the latter how much better it is."""
+    reports = [evaluate(task, each, asked) for each in (hearing.recognizer(), made)]
+    found = compare(*reports)
+    paired = {"gain": found.difference.value, "low": found.difference.low, "high": found.difference.high}
+    return [
+        {"part": part, "tool": tool, "metric": found.metric, "rows": len(asked), "value": round(value, 4)} | more
+        for tool, value, more in (
+            ("zero-shot", found.value_one, {}),
+            ("practice", found.value_two, {name: round(each, 4) for name, each in paired.items()}),
+        )
+    ]
+
+
+def stream(most: int | None) -> dict[str, Any]:
+    """Half a minute at least of a reader's sentences, laid end to end, heard by blocks of half a second."""
+    sounds = [each.question.given[0].samples for each in examples("ljspeech_part", "test", most or 12)]  # type: ignore[union-attr]
+    whole, size = np.concatenate(sounds), RATE // 2
+    told: list[float] = []
+    waited = time.perf_counter()
+    for _ in listen(hearing.recognizer(), (whole[at : at + size] for at in range(0, len(whole), size))):
+        told.append(time.perf_counter() - waited)
+        waited = time.perf_counter()
+    seconds = len(whole) / RATE
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    body = Path(hearing.__file__).parent / "sounds-en"
+    return {
+        "part": "stream", "tool": "lowrung", "seconds": round(seconds), "blocks": len(told),
+        "median_ms": round(1000 * float(np.median(told))), "slowest_ms": round(1000 * max(told)),
+        "of_real_time": round(sum(told) / seconds, 3), "peak_memory_mb": round(peak),
+        "size_mb": round(sum(each.stat().st_size for each in body.iterdir()) / 1e6, 1),
+    }  # fmt: skip
 
 
 def sentences(name: str, way: str, most: int | None) -> dict[str, Any]:
@@ -123,6 +208,16 @@ def show(rows: list[dict[str, Any]]) -> None:
             lines.append([method, labels, f"{sum(right) / len(right):.1f}", len(right)])
     made = kept.table(("tool", "a digit", "right", "seeds"), lines)
     print(f"\nfsdd, a speaker never heard, % of digits right\n\n{made}")
+    lines = [
+        [row["part"], row["tool"], row["rows"], row["metric"], f"{100 * row['value']:.1f}", _gain(row)]
+        for row in rows
+        if "metric" in row
+    ]
+    made = kept.table(("part", "tool", "rows", "metric", "value", "gain"), lines)
+    print(f"\nafter practice without a recording, in %\n\n{made}")
+    for row in rows:
+        if row["part"] == "stream":
+            print(f"\na stream: {row}")
     columns = ("wer", "cer", "exact")
     lines = [
         [row["set"], row["tool"], row["rows"], *(f"{100 * row[each]:.1f}" for each in columns), row["real_time_factor"]]
@@ -130,6 +225,10 @@ def show(rows: list[dict[str, Any]]) -> None:
         if row["part"] == "sentences"
     ]
     print(f"\nsentences, in %\n\n{kept.table(('set', 'tool', 'rows', *columns, 'real-time factor'), lines)}")
+
+
+def _gain(row: dict[str, Any]) -> str:
+    return f"{100 * row['gain']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})" if "gain" in row else ""
 
 
 def main() -> None:
@@ -148,6 +247,13 @@ def main() -> None:
                 for way in ("letters", "words"):
                     key = {"part": part, "set": name, "tool": f"lowrung, {way}"}
                     _unless(path, key, lambda name=name, way=way: sentences(name, way, most))  # type: ignore[misc]
+        elif part == "stream":
+            _unless(path, {"part": part}, lambda: stream(most))
+        elif part == "orders":
+            for name, measure in (("digits paired", paired_digits), ("orders", orders)):
+                if not any(row["part"] == name for row in kept.rows(path)):
+                    for row in measure(most):
+                        kept.add(path, row)
         else:
             for labels in asked.labels:
                 for method in asked.methods:
@@ -155,7 +261,7 @@ def main() -> None:
                         if (labels == 0) == (method in ("zero-shot", "practice")):
                             key = {"part": part, "tool": method, "labels": labels, "seed": seed}
                             _unless(path, key, lambda m=method, k=labels, s=seed: digits(m, k, s, most))  # type: ignore[misc]
-        if find_spec("pocketsphinx"):
+        if part in ("digits", "sentences") and find_spec("pocketsphinx"):
             _sphinx(path, part, most)
     show(kept.rows(path))
 

@@ -1,11 +1,12 @@
-"""Practise a sound body and its CTC head, on recordings and on speech that espeak-ng speaks.
+"""Practise a sound body and its CTC head, on recordings and on speech that espeak-ng and Flite speak.
 
-    apt install espeak-ng
-    python -m recipes.sounds recipes/sounds-en.toml --minutes 90 --out runs/sounds-en
+    apt install espeak-ng libflite1
+    python -m recipes.sounds recipes/sounds-en.toml --minutes 200 --out runs/sounds-en
 
 The body learns to write down what is said (CTC, at the top and midway) and, where espeak-ng speaks and so tells when
 each sound begins, to name the phoneme of every state midway: an aim without the silence in which CTC otherwise starts.
-Recordings are heard at three speeds, with noise, as over a telephone, and with parts of time and pitch struck out.
+All are heard as from longer and shorter vocal tracts, with noise, as over a telephone, and with parts of time and pitch
+struck out; recordings at three speeds besides.
 Stops at --minutes or --steps, whichever is first; cut off, it goes on from its last checkpoint.
 """
 
@@ -34,8 +35,8 @@ from lowrung.models.batch import CPU, autocast
 from lowrung.models.ctc import CTC
 from lowrung.models.decoding import Settings, tune
 from lowrung.models.recognizer import write_body
-from lowrung.models.sound import LESS, RATE, SECONDS, Shape, SoundBody, batched, log_mel, normalised
-from recipes import recognizers, training
+from lowrung.models.sound import LESS, RATE, SECONDS, TRACTS, Shape, SoundBody, batched, log_mel, normalised, tract
+from recipes import flite, recognizers, training
 from recipes.lexicon_en import DATA
 
 SPEEDS = (0.9, 1.0, 1.1)
@@ -46,7 +47,8 @@ GAP = (5, 40)  # frames of silence between digits that are said in a row
 POOL = 400  # sounds that are drawn at once, and laid together by length
 INVENTORY = 300  # lines whose phonemes are the ones that are told apart
 ASKED = 160  # sounds of each dev set
-WIDTH = 24  # texts that a beam follows
+WIDTH = 48  # texts that a beam follows
+ALONE = ("fsdd", "picovoice_wakeword")  # of words said alone, which say nothing of what follows what
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ class Sounds(IterableDataset[list[Heard]]):
     def _spoken(self, random: Random) -> Heard:
         digits = random.random() < self.settings["digits"]
         text = " ".join(random.choices(DIGITS, k=random.randint(1, 6))) if digits else random.choice(self.texts)
+        if random.random() < self.settings["flite"]:
+            mel = log_mel(flite.speak(text, random)) + random.uniform(-2, 1)
+            return Heard(mel, spoken(text), unknown(len(mel)))
         speech = speak(text, Voice.drawn(random))
         mel = log_mel(speech.samples) + random.uniform(-2, 1)
         return Heard(mel, spoken(text), self.named(speech.phonemes, len(mel)))
@@ -160,7 +165,12 @@ class Sounds(IterableDataset[list[Heard]]):
                 parts += [quiet, chosen.mels[other][speed]]
                 texts.append(chosen.texts[other])
         mel = torch.from_numpy(np.concatenate(parts)).float()
-        return Heard(mel, " ".join(texts), torch.full(((len(mel) + LESS - 1) // LESS,), -1))
+        return Heard(mel, " ".join(texts), unknown(len(mel)))
+
+
+def unknown(frames: int) -> Tensor:
+    """The phonemes of a sound of which nobody told them.  -> (T',)"""
+    return torch.full(((frames + LESS - 1) // LESS,), -1)
 
 
 def recordings_of_noise() -> list[Tensor]:
@@ -173,7 +183,9 @@ def recordings_of_noise() -> list[Tensor]:
 
 
 def damaged(mel: Tensor, noises: Sequence[Tensor], random: Random) -> Tensor:
-    """With noise (powers of sounds add up), without the upper bands, with parts struck out (Park et al. 2019)."""
+    """From another vocal tract, with noise (powers of sounds add up), without the upper bands, with parts struck out
+    (Park et al. 2019)."""
+    mel = tract(mel, random.uniform(*TRACTS))
     if random.random() < NOISY:
         noise = random.choice(noises)
         begin = random.randrange(len(noise))
@@ -272,10 +284,10 @@ def practise(settings: dict[str, Any], out: Path, *, steps: int, minutes: float)
         steps=steps,
         minutes=minutes,
     )
-    how = beam(school, [each for name, each in exam.items() if name != "fsdd"])
+    how = beam(school, [each for name, each in exam.items() if name not in ALONE])
     about = {"how": how.to_json(), "about": settings["about"], "recipe": settings}
     write_body(out / "body", school.body, school.head, about | learnt)
 
 
 if __name__ == "__main__":
-    training.run(practise, __doc__ or "", minutes=90.0)
+    training.run(practise, __doc__ or "", minutes=200.0)

@@ -127,7 +127,10 @@ def test_version(run: Run) -> None:
         (["study", "topic", "one.jsonl"], "all rows have the label 'billing'"),
         (["study", "topic", "few.jsonl"], "at least 4 rows"),
         (["study", "topic", "bare.jsonl"], "bare.jsonl: no row has a 'label' (found: text, kind)"),
-        (["study", "topic", "other.jsonl"], "other.jsonl:1: no column 'text' or 'text_pair' (found: sentence, label)"),
+        (
+            ["study", "topic", "other.jsonl"],
+            "other.jsonl:1: no column 'text' or 'text_pair' or 'audio' or 'image' or 'given' (found: sentence,",
+        ),
         (["study", "topic", "rows.jsonl", "--rename", "text=txt"], "Did you mean 'text'"),
         (["study", "topic", "rows.jsonl", "--test", "new.jsonl"], "new.jsonl:2: label 'praise' is not one of"),
         (["check", "topic", "empty.jsonl"], "empty.jsonl: no rows"),

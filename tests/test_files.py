@@ -179,7 +179,8 @@ def test_a_row_that_the_task_refuses_is_named(file: File) -> None:
     said = _fault(path, task=topic)
     assert said == ":2: label 'musik' is not one of sport, music. Did you mean 'music'?"
     said = _fault(file("b.csv", "id,sentence\n7,a long one\n"), task=topic)
-    assert said == ":2: no column 'text' or 'text_pair' (found: id, sentence). Did you mean --rename text=sentence?"
+    columns = "'text' or 'text_pair' or 'audio' or 'image' or 'given'"
+    assert said == f":2: no column {columns} (found: id, sentence). Did you mean --rename text=sentence?"
     assert "--rename text=txt?" in _fault(file("c.csv", "txt,sentence\n7,a long one\n"), task=topic)
 
 

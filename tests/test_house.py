@@ -132,6 +132,11 @@ def test_the_architecture_page_draws_the_rooms_that_there_are() -> None:
     assert drawn == {_room_name(room) for room in ROOMS if room.name != "__init__.py"}
 
 
+def test_the_architecture_page_names_each_recipe() -> None:
+    named = re.findall(r"^(\w+\.py) +\S", PAGES["docs/architecture.md"], re.M)
+    assert sorted(named) == sorted(each.name for each in (ROOT / "recipes").glob("*.py"))
+
+
 @pytest.mark.parametrize("command", ["make demo", "make test"])
 def test_the_readme_shows_the_two_commands(command: str) -> None:
     assert command in PAGES["README.md"]

@@ -449,16 +449,17 @@ def test_the_doctor_tells_how_long_sounds_are_and_which_are_faulty(sound: Writer
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     names = ["a.wav", "quiet.wav", "cut.flac", "no.wav", "x.wav", ""]
     sound("a.wav", noise), sound("quiet.wav", np.zeros(8_000)), (tmp_path / "x.wav").write_bytes(b"text")
-    found = _found("speech", [{"audio": str(tmp_path / name) if name else None, "text": "a"} for name in names])
-    assert found["sounds"].message == (
-        "train: 3 sounds, 8.5 s in all, the shortest 0.50 s, the longest 4.00 s; 1 of 3 listened to are silent"
-    )
+    rows = [{"audio": str(tmp_path / name) if name else None, "text": "a"} for name in names]
+    found, told = _found("speech", rows), check(task("speech"), rows).facts
+    assert told == ("train: 3 sounds, 8.5 s in all, the shortest 0.50 s, the longest 4.00 s",)
+    assert check(task("speech"), rows[:1]).findings == ()
+    assert found["silent"].message == "1 of 6 train rows are silent, of 3 listened to"
     assert found["silent"].places == ("train row 2",)
     assert found["broken-sound"].places[0].startswith("train row 3: ")
     assert found["missing-file"].places[0].startswith(f"train row 4: {tmp_path / 'no.wav'}: no such file.")
     assert found["unreadable"].places[0].startswith("train row 5: ")
     assert found["empty"].places == ("train row 6",)
-    assert set(found) == {"sounds", "silent", "broken-sound", "missing-file", "unreadable", "empty"}
+    assert set(found) == {"silent", "broken-sound", "missing-file", "unreadable", "empty"}
 
 
 def test_the_doctor_decodes_few_sounds_and_no_long_ones(sound: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,10 +468,10 @@ def test_the_doctor_decodes_few_sounds_and_no_long_ones(sound: Writer, monkeypat
     short = [
         Audio.of(lambda n=n: decoded.append(n) or np.ones(8, np.float32), 16_000, f"{n}", 1.0) for n in range(1000)
     ]
-    found = _found("speech", [{"audio": each, "text": "a"} for each in (*short, long)])
+    found = check(task("speech"), [{"audio": each, "text": "a"} for each in (*short, long)])
     assert len(decoded) == 200
     assert "long" not in decoded
-    assert found["sounds"].count == 1001
+    assert found.facts[0].startswith("train: 1001 sounds, ")
 
 
 def test_the_doctor_looks_at_pictures(drawn: Writer) -> None:

@@ -8,7 +8,7 @@ import pytest
 from lowrung.core.answers import Text
 from lowrung.core.parts import Audio, Question
 from lowrung.core.task import Example
-from lowrung.data.sounding import SOUNDINGS, hiss, speed, telephone
+from lowrung.data.sounding import SOUNDINGS, hiss, pitch, speed, telephone
 
 RATE = 16_000
 TIMES = np.arange(RATE) / RATE
@@ -62,3 +62,17 @@ def test_a_telephone_lets_little_bass_through_and_speed_changes_length():
     lengths = {len(speed(example(), Random(seed)).question.given[0].samples) for seed in range(8)}
     assert len(lengths) > 4
     assert min(lengths) < RATE < max(lengths)
+
+
+def test_a_change_of_pitch_moves_the_tone_and_not_the_pace():
+    peaks = set()
+    for seed in range(6):
+        heard = pitch(example(), Random(seed)).question.given[0].samples
+        assert len(heard) == RATE
+        peak = int(np.abs(np.fft.rfft(heard)).argmax())
+        assert 220 / 1.3 < peak < 220 * 1.3
+        peaks.add(peak)
+        loud = np.convolve(np.abs(heard), np.ones(1600) / 1600, "same")
+        before = np.convolve(np.abs(VOICE), np.ones(1600) / 1600, "same")
+        assert np.corrcoef(loud, before)[0, 1] > 0.8  # it swells and fades when it did before
+    assert min(peaks) < 215 < 225 < max(peaks)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_sounds import said
 
+from lowrung import tasks
 from lowrung.core.answers import Text
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Audio, Question
@@ -20,6 +21,8 @@ from lowrung.models.training import Settings
 from lowrung.models.tuned_recognizer import fit_recognizer
 from lowrung.models.tuning import Frozen, Top
 from lowrung.models.waves import WaveBody, WaveShape, Whisper, levelled, wave
+from lowrung.run.ship import load, ship
+from lowrung.run.study import study
 
 LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, **{each: at for at, each in enumerate("DGINO", 5)}}
 SIZES = {
@@ -88,10 +91,10 @@ def test_times_are_in_seconds_of_states_of_20_ms(tmp_path):
     assert len(base.logs([sound])[0]) == pytest.approx(sound.seconds / 0.02, abs=2)
 
 
-def test_whisper_writes_and_cannot_be_taught(tmp_path):
+def whisper_folder(home):
     import transformers
 
-    folder = tmp_path / "whisper"
+    folder = home / "whisper"
     folder.mkdir()
     letters = ["<|endoftext|>", "<|startoftranscript|>", *"dgino", "Ġ"]
     (folder / "vocab.json").write_text(json.dumps({each: at for at, each in enumerate(letters)}), "utf-8")
@@ -109,7 +112,11 @@ def test_whisper_writes_and_cannot_be_taught(tmp_path):
     model = transformers.WhisperForConditionalGeneration(config)
     model.generation_config.update(max_length=8, suppress_tokens=None, begin_suppress_tokens=None)
     model.save_pretrained(folder)
-    found = hearing.recognizer(str(folder))
+    return folder
+
+
+def test_whisper_writes_and_cannot_be_taught(tmp_path):
+    found = hearing.recognizer(str(whisper_folder(tmp_path)))
     assert isinstance(found, Whisper)
     said_, nothing = found.answer([Question((said("ding"),)), Question(("text",))])
     assert isinstance(said_.answer, Text)
@@ -117,6 +124,25 @@ def test_whisper_writes_and_cannot_be_taught(tmp_path):
     assert nothing.answer is None
     with pytest.raises(ModelError, match="CTC head"):
         hearing.taught(found)
+
+
+def test_a_study_ships_the_untouched_whisper_without_its_weights(tmp_path):
+    name = str(whisper_folder(tmp_path))
+    rows = [{"id": str(at), "audio": said(text, seed=at), "text": text} for at, text in enumerate(["ding", "dong"] * 2)]
+    study("speech", rows, model=name, methods=("zero-shot",), test=rows[:2], out=tmp_path / "study")
+    folder = tmp_path / "study" / "model"
+    assert not list(folder.glob("*.safetensors"))
+    asked = [Question((rows[0]["audio"],))]
+    again, whisper = load(folder).model, hearing.recognizer(name)
+    assert again.answer(asked) == whisper.answer(asked)
+    german = replace(whisper, language="de", options={"num_beams": 2})
+    ship(tasks.task("speech"), german, tmp_path / "german", report={}, card="", facts={})
+    kept = load(tmp_path / "german").model
+    assert (kept.language, kept.options) == ("de", {"num_beams": 2})
+    watched = []
+    with pytest.raises(ModelError, match="--methods zero-shot"):
+        study("speech", rows, model=name, methods=("probe",), test=rows[:2], watch=watched.append)
+    assert not watched  # before anything was answered
 
 
 def test_what_hears_nothing_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,10 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lowrung.cli.asking import asking
 from lowrung.cli.listening import listened
 from lowrung.core.answers import Choice, Prediction, Spans, Text, write
 from lowrung.core.errors import DataError, ModelError
-from lowrung.core.parts import Question
+from lowrung.core.parts import Question, kind_of
 from lowrung.core.task import Row, Task
 from lowrung.data.files import holds_rows, iter_rows, needed
 from lowrung.data.formats import PACKINGS, read, unpacked
@@ -44,8 +46,8 @@ class Entry(NamedTuple):
 def answer(asked: argparse.Namespace) -> None:
     from lowrung.run.ship import load, with_labels
 
-    shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning))
-    shipped = granted_to(with_labels(shipped, asked.options, dict(asked.meaning)), asked)
+    shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning), model=asked.body)
+    shipped = expecting(granted_to(with_labels(shipped, asked.options, dict(asked.meaning)), asked), asked)
     model: Any = shipped.model
     if shipped.task.media == "audio" and list(asked.given) == ["-"]:
         listened(model, as_json=asked.json)
@@ -54,7 +56,8 @@ def answer(asked: argparse.Namespace) -> None:
     if asked.fast and quick:
         model.quicken("fast")
     entries = _entries(asked, shipped.task)
-    with _sink(asked, shipped.facts) as (done, put):
+    bar = bool(asked.out) or not sys.stdout.isatty()
+    with asking(shipped, asked, bar=bar) as shipped, _sink(asked, shipped.facts) as (done, put):
         for number, chunk in enumerate(_chunks(islice(entries, done, None))):
             if number == 1 and quick and not asked.fast:  # a long file pays for the seconds that the graph takes
                 with suppress(ModelError):  # without onnxruntime, or for a body without such a graph: as before
@@ -77,6 +80,18 @@ def granted_to(shipped: Shipped, asked: argparse.Namespace) -> Shipped:
     if told:
         print(f"lowrung: {told}", file=sys.stderr)
     return replace(shipped, model=model)
+
+
+def expecting(shipped: Shipped, asked: argparse.Namespace) -> Shipped:
+    """The model with the words that the options say it should expect; which are passed over is told on the standard
+    error."""
+    from lowrung.run.ship import expecting as run
+
+    if not asked.words:
+        return shipped
+    found = run(shipped, asked.words)
+    print(f"lowrung: {found.facts['words']}", file=sys.stderr)
+    return found
 
 
 def _forget() -> None:
@@ -117,6 +132,8 @@ def as_object(entry: Entry, said: Prediction[Any]) -> str:
         found["words"] = [
             {"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in said.times
         ]
+    if said.lacking:
+        found["lacking"] = list(said.lacking)
     return json.dumps(found, ensure_ascii=False)
 
 
@@ -141,10 +158,17 @@ def in_words(entry: Entry, said: Prediction[Any]) -> str:
         return "(no answer)"
     words = write(said.answer, entry.question)
     if isinstance(said.answer, Choice):
-        words = f"{words}\t{said.confidence:.2f}\t{' | '.join(entry.question.texts)}"
+        without = f" (without {' and '.join(said.lacking)})" if said.lacking else ""
+        words = f"{words}\t{said.confidence:.2f}{without}\t{shown(entry.question)}"
     elif not isinstance(said.answer, Spans):
         words = f"{words}\t{said.confidence:.2f}"
     return " ".join(words.splitlines())
+
+
+def shown(question: Question) -> str:
+    """The texts of a question, and how many sounds and pictures it has."""
+    media = Counter(kind for kind in map(kind_of, question.given) if kind != "text")
+    return " | ".join([*question.texts, *(f"{kind} x {n}" if n > 1 else kind for kind, n in media.items())])
 
 
 def _entries(asked: argparse.Namespace, task: Task[Any]) -> Iterator[Entry]:
@@ -234,7 +258,7 @@ def _sink(asked: argparse.Namespace, facts: Any) -> Iterator[tuple[int, Any]]:
     if any(os.path.exists(given) and out.exists() and os.path.samefile(given, out) for given in asked.given):
         raise DataError(f"{out}: is read from; name another file for the answers")
     part, job = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.job")
-    done = _resumable(part, job, _job(asked, facts))
+    done = resumable(part, job, _job(asked, facts))
     with open(part, "ab") as file:
 
         def put(lines: str) -> None:
@@ -252,7 +276,7 @@ def _stdout() -> Iterator[Any]:
     yield sys.stdout
 
 
-def _resumable(part: Path, job: Path, wanted: str) -> int:
+def resumable(part: Path, job: Path, wanted: str) -> int:
     """How many whole lines `part` holds of this very job; what belongs to another, or half a line, is cut off."""
     same = "-" not in wanted and part.is_file() and job.is_file() and job.read_text("utf-8") == wanted
     lines = end = at = 0
@@ -272,10 +296,12 @@ def _job(asked: argparse.Namespace, facts: Any) -> str:
     """What the answers depend on; a run goes on only from its own. "-" cannot be read again, and says so."""
     if "-" in asked.given:
         return "-"
-    files = filter(os.path.exists, [*asked.given, asked.lexicon])
+    files = filter(os.path.exists, [*asked.given, asked.lexicon, asked.words])
     stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, files)]
     shape = (
         asked.model,
+        asked.body,
+        asked.max_tokens,
         asked.given,
         asked.options,
         asked.meaning,
@@ -286,5 +312,6 @@ def _job(asked: argparse.Namespace, facts: Any) -> str:
         tuple(asked.protect),
         asked.lexicon,
         asked.budget,
+        asked.words,
     )
     return hashlib.sha256(repr((stamps, shape, dict(facts))).encode("utf-8", "backslashreplace")).hexdigest()

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from lowrung import __version__
+from lowrung.cli import values
+from lowrung.cli.asking import add_body, add_terms
 from lowrung.core.errors import LowrungError, unknown
 
 VERBS = {  # verb → (one line, examples)
@@ -51,6 +53,15 @@ With --out, a run that was stopped goes on after its last whole line when the sa
         """
   lowrung score runs/topic test.jsonl
   lowrung score topic test.jsonl           (the embedded model, untouched, on the labels found in the rows)""",
+    ),
+    "label": (
+        "label raw rows by a model, for others to learn from",
+        """
+  lowrung label topic mails.jsonl --options refund,praise --model http://127.0.0.1:8000/v1#qwen --out silver.jsonl
+  lowrung label topic mails.jsonl --model runs/topic --out silver.jsonl
+  lowrung study topic rows.jsonl --silver silver.jsonl
+
+A run that was stopped, or ended by --max-cost, goes on when the same command is given again.""",
     ),
     "compare": (
         "say whether model B is better than model A on the same rows, and where they differ",
@@ -144,7 +155,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
 MODEL = "a shipped folder, a study's folder, or a task's name for the embedded model, untouched"
 ROWS = "a file (.jsonl .csv .tsv .txt .conll .parquet, also .gz .xz), a folder with train and test, or hub:owner/name"
-BACKBONE = "minilm (embedded), a local transformers folder or a hub id"
+BACKBONE = "minilm (embedded), a local transformers folder, a hub id, or an endpoint as http://host:port/v1#name"
+SILVER = "rows that `lowrung label` has labelled, to learn from as well"
 
 
 def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
@@ -154,41 +166,44 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     study.add_argument("--test", metavar="ROWS", help="rows to score on; without them, cross-validation")
     study.add_argument(
         "--labels",
-        type=_names,
+        type=values.names,
         default=["0", "8", "32", "128", "all"],
         metavar="N,N",
         help="numbers of labels (default 0,8,32,128,all)",
     )
     study.add_argument(
         "--methods",
-        type=_names,
+        type=values.names,
         default=[],
         metavar="A,B",
         help="as `lowrung methods` names them (default: all that fit)",
     )
     study.add_argument(
         "--augment",
-        type=_names,
+        type=values.names,
         default=[],
         metavar="A,B",
         help="augmentations to try on the winner (typos,keyboard,spaces,case,names,…; of sound hiss,room,speed,gain,"
         "telephone,codec,gaps); those that do not help on rows held out are vetoed",
     )
     study.add_argument(
-        "--seeds", type=_at_least_one, default=3, metavar="N", help="draws of labels for each cell (default 3)"
+        "--seeds", type=values.at_least_one, default=3, metavar="N", help="draws of labels for each cell (default 3)"
     )
     study.add_argument(
         "--confidence",
-        type=_share,
+        type=values.share,
         default=0.95,
         metavar="P",
         help="probability of being better from which the winner ships (default 0.95)",
     )
     _text(study, beside="practice-")
+    study.add_argument("--silver", metavar="FILE", help=SILVER)
     study.add_argument("--balanced", action="store_true", help="draw equally many rows a class")
     study.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>")
     _backbone(study)
+    add_terms(study)
     _reading(study)
+    _words(study)
     _json(study, "print what study.json says")
 
     fit = verbs["fit"]
@@ -201,12 +216,15 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         help="as `lowrung methods` names it (default probe; for spelling channel-tuned; with --text practice)",
     )
     _text(fit, beside="practice-")
+    fit.add_argument("--silver", metavar="FILE", help=SILVER)
     fit.add_argument("--dev", metavar="ROWS", help="rows to stop early by and to report a score on")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     fit.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>-<method>")
     _backbone(fit)
+    add_terms(fit)
     _reading(fit)
     _wishes(fit)
+    _words(fit)
 
     practice = verbs["practice"]
     practice.add_argument("task", nargs="?", default="", metavar="TASK", help="as `lowrung tasks` names it")
@@ -215,13 +233,13 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     practice.add_argument("--steps", type=int, metavar="N", help="of 16 rows each; default 1000")
     practice.add_argument(
         "--minutes",
-        type=_minutes,
+        type=values.above_zero,
         default=0.0,
         metavar="N",
         help="stop after so many; with --steps, whichever is first",
     )
     practice.add_argument(
-        "--least", type=_at_least_one, metavar="N", help="for spelling: times a new word must be met (default 3)"
+        "--least", type=values.at_least_one, metavar="N", help="for spelling: times a new word must be met (default 3)"
     )
     practice.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     practice.add_argument("--out", metavar="DIR", help="default: runs/TASK-practice")
@@ -237,22 +255,37 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         help="files of rows, texts, or - for JSON lines on the standard input",
     )
     answer.add_argument("--out", metavar="FILE", help="write there; a run that was stopped goes on from what it had")
-    answer.add_argument("--options", type=_names, default=[], metavar="A,B", help="the labels to choose from")
+    answer.add_argument("--options", type=values.names, default=[], metavar="A,B", help="the labels to choose from")
     answer.add_argument(
         "--fast", action="store_true", help="8-bit matrix products by onnxruntime (an extra); a few answers differ"
     )
     answer.add_argument(
         "--skip-bad", action="store_true", help="answer a row that cannot be read with its error and go on"
     )
+    add_body(answer)
+    add_terms(answer)
     _reading(answer)
     _wishes(answer)
+    _words(answer)
     _json(answer, "one object a row")
 
     score = verbs["score"]
     score.add_argument("model", metavar="MODEL", help=MODEL)
     score.add_argument("rows", metavar="ROWS", help=f"{ROWS}; of a folder, its test part")
+    add_body(score)
+    add_terms(score)
     _reading(score)
+    _words(score)
     _json(score)
+
+    label = verbs["label"]
+    _task(label)
+    label.add_argument("rows", metavar="FILE", help="raw rows (.jsonl .csv .tsv .txt .parquet, also .gz .xz)")
+    label.add_argument("--model", required=True, metavar="NAME", help=f"a shipped folder, {BACKBONE}")
+    label.add_argument("--out", required=True, metavar="FILE", help="the rows that it could label (.jsonl)")
+    label.add_argument("--options", type=values.names, default=[], metavar="A,B", help="the labels to choose from")
+    add_terms(label)
+    _reading(label)
 
     compare = verbs["compare"]
     compare.add_argument("one", metavar="A", help=MODEL)
@@ -271,15 +304,17 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     )
     audit.add_argument(
         "--swaps",
-        type=_names,
+        type=values.names,
         default=["gender", "names", "dialect"],
         metavar="A,B",
         help="of gender, names, dialect (dialect-spelling, dialect-informal); default all",
     )
     audit.add_argument(
-        "--groups", type=_names, default=[], metavar="A,B", help="columns that say which group a row belongs to"
+        "--groups", type=values.names, default=[], metavar="A,B", help="columns that say which group a row belongs to"
     )
-    audit.add_argument("--options", type=_names, default=[], metavar="A,B", help="labels, where MODEL is a task's name")
+    audit.add_argument(
+        "--options", type=values.names, default=[], metavar="A,B", help="labels, where MODEL is a task's name"
+    )
     audit.add_argument("--seed", type=int, default=0, metavar="N", help="of the names that are drawn; default 0")
     _reading(audit)
     _json(audit)
@@ -289,17 +324,19 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     tried.add_argument("text", metavar="TEXT")
     tried.add_argument(
         "--options",
-        type=_names,
+        type=values.names,
         default=[],
         metavar="A,B",
         help="the labels to choose from; for pronoun, the candidates in the text",
     )
     tried.add_argument("--pronoun", default="", metavar="WORD", help="for pronoun: the word in the text that is meant")
     tried.add_argument(
-        "--meaning", type=_pair, action="append", default=[], metavar="LABEL=WORDS", help="what a label means"
+        "--meaning", type=values.pair, action="append", default=[], metavar="LABEL=WORDS", help="what a label means"
     )
     _backbone(tried)
+    add_terms(tried)
     _wishes(tried)
+    _words(tried)
     _json(tried)
 
     check = verbs["check"]
@@ -307,7 +344,12 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     check.add_argument("rows", metavar="ROWS", help=f"{ROWS}; a folder's other parts are looked at with it")
     check.add_argument("--test", metavar="ROWS", help="rows that must not repeat ROWS")
     check.add_argument(
-        "--rename", type=_pair, action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS"
+        "--rename",
+        type=values.pair,
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="read column THEIRS as OURS",
     )
     _backbone(check)
     _json(check)
@@ -320,7 +362,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     export.add_argument("--transformers", required=True, metavar="DIR", help="the folder to write")
     export.add_argument("--body-only", action="store_true", help="leave the head behind")
     export.add_argument(
-        "--options", type=_names, default=[], metavar="A,B", help="labels, where MODEL is a task's name"
+        "--options", type=values.names, default=[], metavar="A,B", help="labels, where MODEL is a task's name"
     )
 
 
@@ -345,7 +387,9 @@ def _text(parser: argparse.ArgumentParser, *, required: bool = False, beside: st
     parser.add_argument("--column", default="text", metavar="NAME", help="the column of rows that holds the text")
     if beside:
         parser.add_argument(f"--{beside}steps", type=int, metavar="N", help="of 16 rows each; default 1000")
-        parser.add_argument(f"--{beside}minutes", type=_minutes, default=0.0, metavar="N", help="or so many minutes")
+        parser.add_argument(
+            f"--{beside}minutes", type=values.above_zero, default=0.0, metavar="N", help="or so many minutes"
+        )
 
 
 def _wishes(parser: argparse.ArgumentParser) -> None:
@@ -359,19 +403,33 @@ def _wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lexicon", default="", metavar="FILE", help="for spelling: your own words, one a line")
     parser.add_argument(
         "--budget",
-        type=_budget,
+        type=values.budget,
         metavar="SHARE",
         help="for spelling: the share of right words that may be changed, as in 0.2%% or 0.002",
     )
 
 
+def _words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--words",
+        default="",
+        metavar="FILE",
+        help="for speech: words and phrases that are likely to be said, one a line, a weight behind a tab or none",
+    )
+
+
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rename", type=_pair, action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS"
+        "--rename",
+        type=values.pair,
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="read column THEIRS as OURS",
     )
     parser.add_argument(
         "--meaning",
-        type=_pair,
+        type=values.pair,
         action="append",
         default=[],
         metavar="LABEL=WORDS",
@@ -381,54 +439,3 @@ def _reading(parser: argparse.ArgumentParser) -> None:
 
 def _json(parser: argparse.ArgumentParser, line: str = "for programs") -> None:
     parser.add_argument("--json", action="store_true", help=line)
-
-
-def _names(text: str) -> list[str]:
-    names = [each.strip() for each in text.split(",") if each.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("names one thing or several, separated by commas")
-    return names
-
-
-def _pair(text: str) -> tuple[str, str]:
-    left, equals, right = text.partition("=")
-    if not (left.strip() and equals and right.strip()):
-        raise argparse.ArgumentTypeError(f"two names with = between them, not {text!r}")
-    return left.strip(), right.strip()
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0, not {text!r}")
-    return value
-
-
-def _budget(text: str) -> float:
-    number, percent, rest = text.partition("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if rest.strip() or not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"a share from 0 to 1, or 0% to 100%, not {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.5 <= value < 1:
-        raise argparse.ArgumentTypeError(f"a number from 0.5 to below 1, not {text!r}")
-    return value

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lowrung.run.ship import Shipped
 
 
-def folder_or_task(name: str) -> Shipped | Task[Any]:
-    """The shipped model of that name, or the task whose untouched model is meant."""
+def folder_or_task(name: str, body: str = "") -> Shipped | Task[Any]:
+    """The shipped model of that name, or the task whose untouched model, or `body`, is meant."""
     from lowrung.run.ship import load, shipped_folder
 
-    return tasks.task(name) if shipped_folder(name) is None and name in tasks.names() else load(name)
+    return tasks.task(name) if shipped_folder(name) is None and name in tasks.names() else load(name, model=body)
 
 
 def meant(task: Task[Any], asked: argparse.Namespace) -> Task[Any]:

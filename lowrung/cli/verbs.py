@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowrung import tasks
-from lowrung.cli.answering import Entry, answer, granted_to, in_words, wishes_of
+from lowrung.cli.answering import Entry, answer, expecting, granted_to, in_words, wishes_of
+from lowrung.cli.asking import asking, terms_of
 from lowrung.cli.auditing import audit
+from lowrung.cli.labelling import label, silver, silver_told
 from lowrung.cli.practising import paced, practice, rehearsal
 from lowrung.cli.showing import aligned, printed, progress, score_lines
 from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
@@ -27,6 +29,7 @@ SHOWN = 10  # rows that differ
 
 
 def study(asked: argparse.Namespace) -> None:
+    from lowrung.models.remote import is_remote
     from lowrung.run.study import study as run
 
     task, rows = _learning(asked)
@@ -48,8 +51,13 @@ def study(asked: argparse.Namespace) -> None:
             balanced=asked.balanced,
             rehearsal=rehearsal(asked),
             augment=asked.augment,
+            words=asked.words,
+            silver=silver(asked, task),
+            terms=terms_of(asked, remote=is_remote(asked.model)),
             watch=watch,
         )
+    if asked.words:
+        print(f"lowrung: {made.facts['words']}", file=sys.stderr)
     if asked.json:
         printed(made.to_json())
         return
@@ -59,6 +67,8 @@ def study(asked: argparse.Namespace) -> None:
 
     Console().print(table(made.to_json()))
     print_tried(made.facts.get("augmentations", ()))
+    for line in silver_told(made.facts.get("silver")):
+        print(line)
     print(f"best: {made.sentence}")
     print(made.gate.reason)
     print(f"files: {out / 'report.html'}  {out / 'study.json'}  {out / 'model'}")
@@ -76,13 +86,16 @@ def print_tried(tried: Sequence[Mapping[str, Any]]) -> None:
 
 
 def fit(asked: argparse.Namespace) -> None:
+    from lowrung.models.remote import is_remote
     from lowrung.run.fit import fit as run
-    from lowrung.run.methods import METHODS, PRACTICE, usual
+    from lowrung.run.methods import METHODS, PRACTICE, REMOTE, WITH_SILVER, usual
     from lowrung.run.practice import SETTINGS
 
     task, rows = _learning(asked)
     dev = read_rows(asked.dev, rename=dict(asked.rename), task=task, split="dev") if asked.dev else []
-    method = asked.method or (PRACTICE if asked.text else usual(task))
+    remote = is_remote(asked.model)
+    usual_here = REMOTE if remote else PRACTICE if asked.text else usual(task) + (WITH_SILVER if asked.silver else "")
+    method = asked.method or usual_here
     out = Path(asked.out or f"{_default_out(asked)}-{method}")
     with paced(SETTINGS.batch, "rows") as watch:
         shipped = run(
@@ -94,12 +107,17 @@ def fit(asked: argparse.Namespace) -> None:
             dev=dev,
             out=out,
             wishes=wishes_of(asked),
+            words=asked.words,
             rehearsal=rehearsal(asked),
+            silver=silver(asked, task),
+            terms=terms_of(asked, remote=remote),
             watch=watch,
         )
     labels = f", labels {', '.join(shipped.task.options)}" if shipped.task.options else ""
     if shipped.facts.get("budget"):
         print(f"lowrung: {shipped.facts['budget']}", file=sys.stderr)
+    if asked.words:
+        print(f"lowrung: {shipped.facts['words']}", file=sys.stderr)
     learnt = f"fitted to {shipped.facts['rows']} rows" if METHODS[method].learns else "learnt from no labelled row"
     print(f"{out}: {method}, {learnt}{labels}")
     if dev:
@@ -110,8 +128,10 @@ def fit(asked: argparse.Namespace) -> None:
 def score(asked: argparse.Namespace) -> None:
     from lowrung.run.evaluate import evaluate
 
-    shipped, examples = _measured(asked, folder_or_task(asked.model))
-    report = evaluate(shipped.task, shipped.model, examples).to_json()
+    shipped, examples = _measured(asked, folder_or_task(asked.model, asked.body))
+    shipped = expecting(shipped, asked)
+    with asking(shipped, asked) as shipped:
+        report = evaluate(shipped.task, shipped.model, examples).to_json()
     found = {
         "task": report["task"],
         "model": asked.model,
@@ -119,6 +139,7 @@ def score(asked: argparse.Namespace) -> None:
         "metrics": report["scores"],
         "labels": report["labels"],
         "unanswered": report["unanswered"],
+        "lacking": report["lacking"],
     }
     if asked.json:
         printed(found)
@@ -127,6 +148,9 @@ def score(asked: argparse.Namespace) -> None:
         f"{asked.model} ({shipped.facts.get('method', shipped.model.name)}) on {found['rows']} rows of {asked.rows}\n"
     )
     print(aligned([("metric", "value", "low", "high"), *score_lines(found["metrics"])]))
+    if found["lacking"]:
+        lacks = ", ".join(f"{number} lack {kind}" for kind, number in found["lacking"].items())
+        print(f"\nof the kinds of parts that the model learnt from, {lacks}")
     if report["labels"]:
         head = ("label", "precision", "recall", "f1", "support")
         lines = [
@@ -186,8 +210,8 @@ def try_(asked: argparse.Namespace) -> None:
     options = () if task.points else asked.options
     shipped = default(task, model=asked.model, options=options, meanings=dict(asked.meaning))
     entry = Entry(1, row, shipped.question(row))
-    shipped = granted_to(shipped, asked)
-    said = shipped.answer(row)
+    with asking(expecting(granted_to(shipped, asked), asked), asked, bar=False) as shipped:
+        said = shipped.answer(row)
     if asked.json:
         print(as_object(entry, said))
         return
@@ -226,11 +250,14 @@ def check(asked: argparse.Namespace) -> None:
     for side, number in found.rows.items():
         labels = ", ".join(f"{label} {often}" for label, often in found.labels[side].items())
         print(f"{side}: {number} rows, {found.labelled[side]} with labels" + (f" ({labels})" if labels else ""))
+    for fact in found.facts:
+        print(fact)
     for each in found.findings:
         print(f"- {each.message}")
         for place in each.places:
             print(f"    {place}")
-    print(f"{len(found.findings)} findings" if found.findings else "nothing odd found")
+    number = len(found.findings)
+    print(f"{number} finding{'s' if number > 1 else ''}" if number else "nothing odd found")
 
 
 def list_tasks(asked: argparse.Namespace) -> None:
@@ -261,6 +288,7 @@ def list_models(asked: argparse.Namespace) -> None:
     ways = {
         "a folder": "any transformers encoder with .safetensors weights, as in --model ./my-bert",
         "a hub id": "owner/name, fetched once and kept by the hub's client, as in --model intfloat/e5-small-v2",
+        "an endpoint": "OpenAI-compatible, asked in words, as in --model http://127.0.0.1:8000/v1#name",
         "a shipped model": "the folder that study or fit wrote, for answer, score, compare and export",
     }
     if asked.json:
@@ -303,6 +331,7 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "practice": practice,
     "answer": answer,
     "score": score,
+    "label": label,
     "compare": compare,
     "audit": audit,
     "try": try_,
@@ -342,14 +371,17 @@ def _measured(
     An untouched model takes its labels from the model `beside` it, and those that the rows add.
     """
     from lowrung.run.ship import default
+    from lowrung.run.silver import gold_only
 
     parts = parts_of(asked.rows)
     source = next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
     task = found if isinstance(found, Task) else found.task
     rows = read_rows(source, rename=dict(asked.rename), task=task, split="test")
+    gold_only(rows, str(source))
     if isinstance(found, Task):
         known = () if beside is None or isinstance(beside, Task) else beside.task.options
-        shipped = default(meant(found.with_options(known).fitted_to(rows), asked))
+        body = getattr(asked, "body", "")
+        shipped = default(meant(found.with_options(known).fitted_to(rows), asked), model=body)
     else:
         shipped = found
     examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]

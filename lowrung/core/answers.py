@@ -76,6 +76,7 @@ class Prediction(Generic[A_co]):
         others: the next best answers with their confidence, best first.
         mends: of a Text that mends the question's text: the edits that make it, each with a confidence of its own.
         times: of a Text that was heard: each word with the seconds where it begins and ends.
+        lacking: the kinds of parts (core.parts.KINDS) that the model learnt from and this question does not give.
     """
 
     answer: A_co | None
@@ -83,6 +84,7 @@ class Prediction(Generic[A_co]):
     others: tuple[tuple[A_co, float], ...] = ()
     mends: tuple[Mend, ...] = ()
     times: tuple[tuple[str, float, float], ...] = ()
+    lacking: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.confidence <= 1.0:

@@ -110,6 +110,18 @@ def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 Part: TypeAlias = str | Audio | Image
+KINDS = ("text", "audio", "image")
+
+
+class Heard(str):
+    """What a recognizer made of the sound or picture that stands before it in `given`; the row did not give it."""
+
+    __slots__ = ()
+
+
+def kind_of(part: Part) -> str:
+    """One of `KINDS`."""
+    return "text" if isinstance(part, str) else "audio" if isinstance(part, Audio) else "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,11 @@ class Question:
     @property
     def texts(self) -> tuple[str, ...]:
         return tuple(part for part in self.given if isinstance(part, str))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which of `KINDS` the row gives; what was `Heard` is none of them."""
+        return frozenset(kind_of(part) for part in self.given if not isinstance(part, Heard))
 
     @property
     def words_for_options(self) -> tuple[str, ...]:

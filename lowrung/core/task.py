@@ -95,8 +95,9 @@ class Task(Generic[A]):
 
     @property
     def media(self) -> str:
-        """What its rows hand over besides text: "audio", "image", or nothing."""
-        return next((column for column in self.columns if column in ("audio", "image")), "")
+        """What its rows cannot do without: "audio", "image", or nothing where they may be of text alone."""
+        needed = () if "text" in self.columns else self.columns
+        return next((column for column in needed if column in ("audio", "image")), "")
 
     def question(self, row: Row) -> Question:
         """The question of `row`, with the task's options where the row brings none of its own."""
@@ -158,6 +159,17 @@ def texts_of(row: Row, column: str) -> tuple[str, ...]:
     if not isinstance(several, Sequence) or not several or not all(isinstance(each, str) for each in several):
         raise DataError(f"{column!r} holds the right text, or a list of right texts, not {held!r}")
     return tuple(dict.fromkeys(several))
+
+
+def text_given(row: Row, column: str) -> tuple[str, ...]:
+    """The text in a row's `column` as a part of a question, "" too; () where the row has none.
+
+    Raises DataError where the column holds something else.
+    """
+    held = row.get(column)
+    if held is not None and not isinstance(held, str):
+        raise DataError(f"{column!r} holds text, not {held!r:.60}")
+    return () if held is None else (held,)
 
 
 def labels_of(gold: object) -> tuple[str, ...]:

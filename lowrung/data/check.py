@@ -15,7 +15,7 @@ from lowrung.core.answers import Choice, Span, Spans
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Audio, Image, Part, Question
 from lowrung.core.task import Example, Row, Task, group_of, labels_of
-from lowrung.data.files import MEDIA
+from lowrung.data.files import LISTED, MEDIA
 
 SHOWN = 5  # places named in a finding; its count tells how many there are
 MEASURED = 5_000  # texts whose pieces are counted; more would only sharpen a share that nobody reads to 1 %
@@ -47,8 +47,9 @@ class Findings:
         rows: side ("train", "dev", "test") → number of rows.
         labelled: side → number of rows with a right answer.
         labels: side → label → how often it occurs, commonest first.
-        findings: the oddities, in the order of a reading: broken rows, sounds (how long they are is told too), repeats,
-            leaks, labels, spans, characters.
+        findings: the oddities, in the order of a reading: broken rows, sounds, repeats, leaks, labels, spans,
+            characters.
+        facts: what is worth knowing and not odd, a line each: how long the sounds of a side are.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Findings:
     labelled: Mapping[str, int]
     labels: Mapping[str, Mapping[str, int]]
     findings: tuple[Finding, ...]
+    facts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,9 +95,10 @@ def check(
     """
     named = (("train", rows), ("dev", dev), ("test", test))
     sides = [_side(task, name, each) for name, each in named if each is not None]
+    heard = [_sounds(side) for side in sides]
     findings = [
         *(each for side in sides for each in _unreadable(side)),
-        *(each for side in sides for each in _sounds(side)),
+        *(each for found, _ in heard for each in found),
         *(each for side in sides for each in _pictures(side)),
         *(each for side in sides for each in _repeats(side)),
         *(each for side in sides[1:] for each in _leaks(sides[0], side)),
@@ -113,6 +116,7 @@ def check(
         labelled={side.name: sum(bool(each.golds) for each in side.examples.values()) for side in sides},
         labels={side.name: dict(_labels(side).most_common()) for side in sides},
         findings=tuple(findings),
+        facts=tuple(fact for _, fact in heard if fact),
     )
 
 
@@ -123,7 +127,7 @@ def _side(task: Task[Any], name: str, rows: Sequence[Row]) -> _Side:
             example = task.example(row)
         except (DataError, ValueError) as problem:
             side.unreadable[number] = EMPTY if _is_empty(task, row) else str(problem)
-            if any(column in task.columns and _is_gone(row.get(column)) for column in MEDIA):
+            if any(_is_gone(name) for name in _files(task, row)):
                 side.missing.add(number)
             continue
         side.examples[number] = example
@@ -136,6 +140,14 @@ def _side(task: Task[Any], name: str, rows: Sequence[Row]) -> _Side:
 def _is_empty(task: Task[Any], row: Row) -> bool:
     values = [row[column] for column in task.columns if column in row]
     return bool(values) and all(each is None or (isinstance(each, str) and not each.strip()) for each in values)
+
+
+def _files(task: Task[Any], row: Row) -> Iterator[object]:
+    """What a row names as files, in its columns and in its list of parts."""
+    listed = row.get(LISTED) if LISTED in task.columns else ()
+    parts = [part for part in listed if isinstance(part, Mapping)] if isinstance(listed, Sequence) else []
+    yield from (row.get(column) for column in MEDIA if column in task.columns)
+    yield from (part.get(column) for part in parts for column in MEDIA)
 
 
 def _is_gone(name: object) -> bool:
@@ -193,14 +205,14 @@ def _unreadable(side: _Side) -> list[Finding]:
 # --- sounds and pictures
 
 
-def _sounds(side: _Side) -> list[Finding]:
-    """How long the sounds are, by their headers, and which of DECODED, evenly spaced, are silent or broken."""
+def _sounds(side: _Side) -> tuple[list[Finding], str]:
+    """Which of DECODED sounds, evenly spaced, are silent or broken; and how long all are, by their headers."""
     import numpy as np
 
     given = ((number, part) for number, example in side.examples.items() for part in example.question.given)
     sounds = [(number, part) for number, part in given if isinstance(part, Audio)]
     if not sounds:
-        return []
+        return [], ""
     seconds = [sound.seconds for _, sound in sounds]
     heard = _few([(number, sound) for number, sound in sounds if sound.seconds <= LONGEST])
     silent, broken = [], {}
@@ -211,12 +223,11 @@ def _sounds(side: _Side) -> list[Finding]:
         except DataError as problem:
             broken[number] = f": {problem}"
     lengths = f"{sum(seconds):,.1f} s in all, the shortest {min(seconds):.2f} s, the longest {max(seconds):.2f} s"
-    message = f"{side.name}: {len(sounds)} sounds, {lengths}; {len(silent)} of {len(heard)} listened to are silent"
-    return [
-        Finding("sounds", message, len(sounds)),
+    found = [
         *_found("silent", side, silent, f"are silent, of {len(heard)} listened to"),
         *_found("broken-sound", side, broken, f"cannot be decoded, of {len(heard)} listened to"),
     ]
+    return found, f"{side.name}: {len(sounds)} sounds, {lengths}"
 
 
 def _pictures(side: _Side) -> list[Finding]:

@@ -21,6 +21,8 @@ from lowrung.data import hub
 from lowrung.data.formats import FORMATS, PACKINGS, first_line, packed, read, unpacked, with_lists
 
 MEDIA = ("audio", "image")  # columns that name a file; a relative name counts from the rows' folder
+LISTED = "given"  # the column that lists parts, whose media are found likewise
+BESIDE = ("start", "end")  # columns that say more of another one
 _AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -262,6 +264,8 @@ def _found_media(row: Row, folder: Path) -> Row:
         name = row.get(column)
         if isinstance(name, str) and os.path.isfile(folder / name):
             row = {**row, column: str(folder / name)}
+    if isinstance(row.get(LISTED), list):
+        row = {**row, LISTED: [_found_media(part, folder) if isinstance(part, dict) else part for part in row[LISTED]]}
     return row
 
 
@@ -272,7 +276,7 @@ def needed(task: Task[Any], row: Row, where: str) -> None:
         close = get_close_matches(ours, map(str, row), n=1)
         texts = sorted((str(value), name) for name, value in row.items() if isinstance(value, str))
         theirs = close[0] if close else max(texts, key=lambda pair: len(pair[0]), default=("", "<theirs>"))[1]
-        columns = " or ".join(repr(column) for column in task.columns)
+        columns = " or ".join(repr(column) for column in task.columns if column not in BESIDE)
         raise DataError(f"{where}: no column {columns} (found: {found}). Did you mean --rename {ours}={theirs}?")
 
 

@@ -23,7 +23,8 @@ from lowrung.core.task import Row
 
 FORMATS = ("jsonl", "csv", "tsv", "txt", "conll", "iob2", "iob", "bio", "parquet")
 PACKINGS = ("gz", "xz")
-LISTS = ("tokens", "tags", "spans", "options", "candidates", "candidate_offsets", "marks")  # JSON in a table's cell
+# JSON in a table's cell
+LISTS = ("tokens", "tags", "spans", "options", "candidates", "candidate_offsets", "marks", "given")
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _MAX_CELL = 1 << 30  # csv refuses cells over 128 KiB unless told; a text may be a whole book
 

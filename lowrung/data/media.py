@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import wave
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lowrung.core.errors import DataError, LowrungError
-from lowrung.core.parts import Audio, Image
+from lowrung.core.parts import KINDS, Audio, Image, Part
 from lowrung.core.task import Row
-from lowrung.data.files import nearby
+from lowrung.data.files import MEDIA, nearby
 from lowrung.data.formats import first_line
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # samples a second: what bodies that listen were trained on
 SOUNDS = "wav, flac, ogg, opus or mp3"
+COLUMNS = ("text", "text_pair", *MEDIA)  # of a row's parts, in reading order
 PICTURES = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 AGAIN = "record it or fetch it again"
 PIPED = "write 16-bit samples to a pipe, as ffmpeg … -c:a pcm_s16le -f wav - does"
@@ -129,6 +130,46 @@ def picture_of(row: Row) -> Image:
     """
     held = _held(row, "image")
     return held if isinstance(held, Image) else picture(held)
+
+
+def given_of(row: Row) -> tuple[Part, ...]:
+    """The parts of a row in reading order: those of its list `given`, or its `text`, `text_pair`, `audio` and `image`.
+
+    Raises:
+        DataError: there is none, one cannot be read, or the row has both a list and such a column.
+    """
+    listed, columns = row.get("given"), [name for name in COLUMNS if row.get(name) not in (None, "")]
+    if listed in (None, ""):
+        given = tuple(_part_of(row, name) for name in columns)
+    elif columns:
+        raise DataError(f"a row holds 'given' or {columns[0]!r}, not both")
+    elif not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
+        raise DataError(f'\'given\' holds a list of parts, like [{{"text": …}}, {{"audio": …}}], not {listed!r:.60}')
+    else:
+        given = tuple(_listed(number, part) for number, part in enumerate(listed, 1))
+    if not any(part.strip() if isinstance(part, str) else part for part in given):
+        raise DataError("column 'text' is empty, and there is no 'audio', 'image' or 'given'")
+    return given
+
+
+def _listed(number: int, held: Any) -> Part:
+    names = [name for name in KINDS if name in held] if isinstance(held, Mapping) else []
+    if len(names) != 1 or not held.keys() <= {*KINDS, "start", "end"}:
+        raise DataError(
+            f'part {number} of \'given\' is one of {{"text": …}}, {{"audio": …}} and {{"image": …}}, not {held!r:.60}'
+        )
+    try:
+        return _part_of(held, names[0])
+    except DataError as problem:
+        raise DataError(f"part {number} of 'given': {problem}") from problem
+
+
+def _part_of(row: Row, column: str) -> Part:
+    if column in MEDIA:
+        return sound_of(row) if column == "audio" else picture_of(row)
+    if not isinstance(row[column], str):
+        raise DataError(f"'text' and 'text_pair' hold text, not {row[column]!r:.60}")
+    return str(row[column])
 
 
 def _held(row: Row, column: str) -> Any:

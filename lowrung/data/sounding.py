@@ -27,6 +27,8 @@ QUIETER = (3.0, 25.0)  # decibels that noise is below speech
 ROOMS = (0.1, 0.7)  # seconds in which an echo falls by 60 decibels
 DIRECT = (0.3, 3.0)  # how much stronger the direct sound is than all of the echo
 SPEEDS = (0.85, 1.15)
+PITCHES = (-4.0, 4.0)  # semitones
+FRAME = 1 / 32  # seconds of the spectra that a change of pitch moves
 GAINS = (-18.0, 6.0)  # decibels
 TELEPHONE = (300.0, 3400.0)  # hertz
 CODECS = (("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))
@@ -51,6 +53,11 @@ def speed(example: Example[A], random: Random) -> Example[A]:
     return _changed(example, random, _at_speed)
 
 
+def pitch(example: Example[A], random: Random) -> Example[A]:
+    """A higher or deeper voice at the same pace: a phase vocoder (Flanagan & Golden 1966) and another speed."""
+    return _changed(example, random, _at_pitch)
+
+
 def gain(example: Example[A], random: Random) -> Example[A]:
     """Quieter or louder, cut off where it is too loud."""
     return _changed(example, random, lambda samples, _, chance: samples * 10 ** (chance.uniform(*GAINS) / 20))
@@ -72,7 +79,7 @@ def gaps(example: Example[A], random: Random) -> Example[A]:
 
 
 SOUNDINGS: Mapping[str, Callable[..., Example[Any]]] = MappingProxyType(
-    {each.__name__: each for each in (hiss, room, speed, gain, telephone, codec, gaps)}
+    {each.__name__: each for each in (hiss, room, speed, pitch, gain, telephone, codec, gaps)}
 )
 
 
@@ -135,6 +142,33 @@ def _at_speed(samples: Samples, rate: int, random: Random) -> Samples:
 
     made: Samples = soxr.resample(samples, rate * random.uniform(*SPEEDS), rate)
     return made
+
+
+def _at_pitch(samples: Samples, rate: int, random: Random) -> Samples:
+    import numpy as np
+    import soxr
+
+    factor, frame = 2 ** (random.uniform(*PITCHES) / 12), int(FRAME * rate) // 4 * 4
+    if len(samples) < frame:
+        return samples
+    made = soxr.resample(_stretched(samples, factor, frame), rate * factor, rate)
+    return np.resize(np.pad(made, (0, max(0, len(samples) - len(made)))), len(samples))
+
+
+def _stretched(samples: Samples, factor: float, frame: int) -> Samples:
+    """`factor` times as long at the same pitch: spectra are read at another pace, phases go on as they went."""
+    import numpy as np
+    from scipy.signal import istft, stft
+
+    hop = frame // 4
+    spectra = stft(samples, nperseg=frame, noverlap=frame - hop)[2]  # (frequencies, frames)
+    places = np.arange(0, spectra.shape[1] - 1, 1 / factor)
+    low, share = places.astype(int), places % 1
+    steps = np.angle(spectra[:, 1:] * spectra[:, :-1].conj())  # of phase, from frame to frame
+    phases = np.cumsum(np.concatenate([np.angle(spectra[:, :1]), steps[:, low[1:]]], 1), 1)
+    sizes = np.abs(spectra)
+    made = ((1 - share) * sizes[:, low] + share * sizes[:, low + 1]) * np.exp(1j * phases)
+    return istft(made, nperseg=frame, noverlap=frame - hop)[1].astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _over_telephone(samples: Samples, rate: int, random: Random) -> Samples:

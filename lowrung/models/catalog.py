@@ -249,8 +249,11 @@ def fetched(name: str) -> Path:
     return folder
 
 
-def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:
+def from_transformers(folder: str, loader: Any, *, worded: bool = True) -> tuple[Any, Any]:
     """(tokenizer, model) of a local folder, by an Auto class; weights from safetensors only, in float32.
+
+    Args:
+        worded: whether there is a tokenizer to be loaded; else it is None.
 
     Raises:
         ModelError: they cannot be loaded, or weights are missing, which would be left at random.
@@ -262,7 +265,7 @@ def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:
     logging.set_verbosity_error()  # a head that is left unused is no news to our users
     logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True) if worded else None
         model, told = loader.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True
         )
@@ -271,8 +274,9 @@ def from_transformers(folder: str, loader: Any) -> tuple[Any, Any]:
     finally:
         logging.set_verbosity(before)
         logging.enable_progress_bar()
-    spare = "pooler." if loader is transformers.AutoModel else "\n"  # no head here reads what a pooler says
-    absent = sorted(name for name in told["missing_keys"] if not name.startswith(spare))
+    # no head here reads what a pooler says, nor does a decoder
+    spare = {transformers.AutoModel: "pooler.", transformers.VisionEncoderDecoderModel: "encoder.pooler."}
+    absent = sorted(name for name in told["missing_keys"] if not name.startswith(spare.get(loader, "\n")))
     if absent:
         raise ModelError(f"{folder}: its weights lack {len(absent)} of {type(model).__name__}, such as {absent[0]}")
     return tokenizer, model

@@ -33,6 +33,7 @@ __all__ = [
     "decode",
     "greedy",
     "stitched",
+    "timed",
     "tune",
 ]
 
@@ -161,7 +162,7 @@ def decode(logs: Logs, alphabet: Words, how: Settings | None = None, *, words: W
     shares = np.exp([each.score - found[0].score for each in found])
     rated = [(each.text, share) for each, share in zip(found, (shares / shares.sum()).tolist(), strict=True)]
     spans = aligned(logs, found[0].symbols)
-    return Decoded(*rated[0], _timed(found[0].symbols, spans, alphabet), tuple(rated[1 : 1 + OTHERS]))
+    return Decoded(*rated[0], timed(found[0].symbols, spans, alphabet), tuple(rated[1 : 1 + OTHERS]))
 
 
 def greedy(logs: Logs, alphabet: Words) -> Decoded:
@@ -179,7 +180,7 @@ def greedy(logs: Logs, alphabet: Words) -> Decoded:
     symbols = path[starts][kept].tolist()
     spans = list(zip(starts[kept].tolist(), ends[kept].tolist(), strict=True))
     score = min(exp(float(logs.max(axis=1).mean())), 1.0)
-    return Decoded(written(symbols, alphabet), score, _timed(symbols, spans, alphabet))
+    return Decoded(written(symbols, alphabet), score, timed(symbols, spans, alphabet))
 
 
 def aligned(logs: Logs, symbols: Sequence[int]) -> list[tuple[int, int]]:
@@ -330,7 +331,8 @@ def _units(text: str, alphabet: Words) -> list[str]:
     return text.split() if GAP in alphabet else list(text)
 
 
-def _timed(symbols: Sequence[int], spans: Sequence[tuple[int, int]], alphabet: Words) -> tuple[Timed, ...]:
+def timed(symbols: Sequence[int], spans: Sequence[tuple[int, int]], alphabet: Words) -> tuple[Timed, ...]:
+    """Words with their first and last frames, of symbols and where each was `aligned`."""
     made, fresh = list[Timed](), True
     for symbol, (first, last) in zip(symbols, spans, strict=True):
         letter = alphabet[symbol - 1]

@@ -1,21 +1,32 @@
-"""Names → recognizers of sound or of lines: an embedded one, a local folder; and what English has that helps them."""
+"""Names → recognizers of sound or of lines: an embedded one, a local folder, a hub id; and what English has that helps.
+
+A body that hears or reads is one of ours, or one of transformers (`FOREIGN`) that a CTC head reads (models/waves.py,
+models/patches.py); Whisper and TrOCR write by themselves.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from lowrung.core.errors import ModelError, unknown
+from lowrung.models import patches, waves
 from lowrung.models.beside import Beside
 from lowrung.models.catalog import OWN, fetched, weights_checksum
+from lowrung.models.ctc import CTC
 from lowrung.models.decoding import NextWord
 from lowrung.models.lexicon import HOME
+from lowrung.models.patches import TrOCR, headless, read_trocr, read_vit
 from lowrung.models.recognizer import Recognizer, read_body
-from lowrung.models.senses import HEARING, SENSES, WAVES, Sense
+from lowrung.models.senses import HEARING, PATCHES, READING, SENSES, WAVES, Sense, sense_of
 from lowrung.models.text import Source
-from lowrung.models.waves import KINDS, Whisper, kind_of, read_ctc, read_whisper
+from lowrung.models.waves import Whisper, kind_of, read_ctc, read_whisper
 
+Writer: TypeAlias = Whisper | TrOCR  # they answer untouched
 RECIPES = {"sounds-en": "sounds recipes/sounds-en.toml", "lines": "lines recipes/lines.toml"}  # which train defaults
 
 
@@ -25,7 +36,7 @@ def embedded(sense: Sense = HEARING) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=2)
-def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer | Whisper:
+def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer | Writer:
     """The recognizer of that name, "" for the default of the sense. Nobody may train what this returns: it is shared.
 
     Raises:
@@ -41,28 +52,88 @@ def recognizer(name: str = "", sense: Sense = HEARING) -> Recognizer | Whisper:
             if other.column != sense.column:
                 raise ModelError(f"{name}: a body that {other.does}, and the task needs one that {sense.does}")
             return read_body(path, Source(str(path.resolve()), weights_checksum(path)), words=_words_for(name, sense))
-    if sense is HEARING and (folder := path if path.is_dir() else fetched(name) if _of_hub(name) else None):
-        source = Source(name if folder != path else str(path.resolve()), weights_checksum(folder))
-        if kind_of(folder) == "whisper":
-            return read_whisper(str(folder), source)
-        if kind_of(folder) in KINDS:
-            body, head = read_ctc(str(folder))
-            body.requires_grad_(False)
-            head.requires_grad_(False)
-            return Recognizer(body.eval(), head.eval(), source, words=_words_for(name, sense), sense=WAVES)
+    folder = path if path.is_dir() else fetched(name) if _of_hub(name) else None
+    if folder is not None and (kind := kind_of(folder)) in FOREIGN:
+        own, read = FOREIGN[kind]
+        if own.column != sense.column:
+            raise ModelError(f"{name}: a body that {own.does}, and the task needs one that {sense.does}")
+        return read(str(folder), Source(name if folder != path else str(path.resolve()), weights_checksum(folder)))
     if name in RECIPES:
         raise ModelError(
             f"{name}: the embedded body that {sense.does} is not in this installation; "
             f"python -m recipes.{RECIPES[name]} --out runs/{name} trains it. Or name the folder of one: --model FOLDER"
         )
-    raise ModelError(f"{unknown(f'body that {sense.does}', name, known)} Or name the folder of one.")
+    raise ModelError(f"{unknown(f'body that {sense.does}', name, known)} Or name the folder of one, or a hub id.")
 
 
-def taught(found: Recognizer | Whisper) -> Recognizer:
-    """The same, where it can be taught. Raises ModelError where it writes, which only answers."""
+def taught(found: Recognizer | Writer) -> Recognizer:
+    """The same, where it can be taught: of TrOCR the encoder, whose head knows no letter yet.
+
+    Raises:
+        ModelError: it is Whisper, which only answers.
+    """
     if isinstance(found, Whisper):
-        raise ModelError(f"{found.source.name}: Whisper answers untouched; to learn, a body with a CTC head is needed")
+        raise ModelError(
+            f"{found.source.name}: Whisper answers untouched (--methods zero-shot); "
+            f"to learn, a body with a CTC head is needed ({', '.join(waves.KINDS)})"
+        )
+    if isinstance(found, TrOCR):
+        return _still(*headless(found.model.encoder, found.look), found.source, PATCHES)
     return found
+
+
+def facts_of(found: Writer) -> dict[str, Any]:
+    """What a shipped folder keeps of a model that only answers: where it comes from, and none of its weights."""
+    settings = {"language": found.language} if isinstance(found, Whisper) else {}
+    return {
+        "kind": "writer",
+        "name": found.name,
+        "media": "audio" if isinstance(found, Whisper) else "image",
+        "body": found.source.name,
+        "checksum": found.source.checksum,
+        "settings": {"options": dict(found.options), **settings},
+    }
+
+
+def writer(folder: Path, facts: Mapping[str, Any]) -> Writer:
+    """The model of which a shipped folder keeps `facts_of`.
+
+    Raises:
+        ModelError: the facts are damaged, or the model is not there or has other weights.
+    """
+    try:
+        found = recognizer(facts["body"], sense_of(facts["media"]))
+        if found.source.checksum != facts["checksum"]:
+            raise ModelError(f"{folder}: was made on other weights of {facts['body']} than the ones found here")
+        return replace(found, name=facts["name"], **facts["settings"])  # type: ignore[return-value]
+    except (KeyError, TypeError, StopIteration) as problem:
+        raise ModelError(f"{folder}: not a whole model folder ({type(problem).__name__}: {problem})") from problem
+
+
+def _still(body: Any, head: CTC, source: Source, sense: Sense) -> Recognizer:
+    body.requires_grad_(False)
+    head.requires_grad_(False)
+    return Recognizer(body.eval(), head.eval(), source, words=_words_for(source.name, sense), sense=sense)
+
+
+def _waves(folder: str, source: Source) -> Recognizer:
+    return _still(*read_ctc(folder), source, WAVES)
+
+
+def _patches(folder: str, source: Source) -> Recognizer:
+    print(
+        f"{source.name}: has no head for letters; it answers nothing before it is taught (probe, top, full)",
+        file=sys.stderr,
+    )
+    return _still(*read_vit(folder), source, PATCHES)
+
+
+FOREIGN: dict[str, tuple[Sense, Callable[[str, Source], Recognizer | Writer]]] = {  # by what config.json calls a model
+    "whisper": (HEARING, read_whisper),
+    "vision-encoder-decoder": (READING, read_trocr),
+    **dict.fromkeys(waves.KINDS, (HEARING, _waves)),
+    **dict.fromkeys(patches.KINDS, (READING, _patches)),
+}
 
 
 def _of_hub(name: str) -> bool:

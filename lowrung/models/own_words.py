@@ -18,6 +18,7 @@ HELD = 10  # one line of so many is held out, to weigh the two by
 ROUNDS = 20  # of weighing
 SHARE = (0.05, 0.95)  # of one's own words, at least and at most
 LEAST = 1e-12
+UNMET = 50_000  # words that one who counted words did not meet
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +34,9 @@ class Mixed:
         return max(self.own.reach, self.general.reach if self.general else 0)
 
     def log(self, word: str, before: Words) -> float:
-        found = self.share * exp(self.own.log(word, before[-self.own.reach :]))
+        found = self.share * _of_word(self.own, word, before)
         if self.general is not None:
-            found += (1 - self.share) * exp(self.general.log(word, before[-self.general.reach :]))
+            found += (1 - self.share) * _of_word(self.general, word, before)
         return log(max(found, LEAST))
 
     def ahead(self, letters: str) -> float | None:
@@ -47,6 +48,12 @@ class Mixed:
 
     def known(self, word: str) -> bool:
         return self.own.known(word) or (self.general is not None and self.general.known(word))
+
+
+def _of_word(model: WordModel, word: str, before: Words) -> float:
+    """P(word), where what a model gives to all words that it does not know is shared among `UNMET`."""
+    share = exp(model.log(word, before[-model.reach :]))
+    return share if not word or model.known(word) else share / UNMET
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +98,7 @@ def _share(own: NextWord, general: WordModel, held: Sequence[str]) -> float:
     for line in held:
         before: tuple[str, ...] = ("",) * max(own.reach, general.reach)
         for word in line.split():
-            one, two = own.log(word, before[-own.reach :]), general.log(word, before[-general.reach :])
-            pairs.append((exp(one), exp(two)))
+            pairs.append((_of_word(own, word, before), _of_word(general, word, before)))
             before = (*before[1:], word)
     share = 0.5
     for _ in range(ROUNDS):

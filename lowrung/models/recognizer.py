@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,10 +58,13 @@ class Recognizer:
     sense: Sense = HEARING
 
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Text]]:
-        """What is said in each question's first sound, or written in its first picture; no answer without one."""
+        """What is said in each question's first sound, or written in its first picture; no answer without one, nor
+        before the head was taught a letter."""
         found: list[Prediction[Text]] = [Prediction(None, 0.0) for _ in questions]
+        if not self.head.alphabet:
+            return found
         given = [(at, part) for at, asked in enumerate(questions) if (part := self.sense.found(asked)) is not None]
-        for places, logs in self._logs([part for _, part in given]):
+        for places, logs in self._windowed([part for _, part in given], self.head):
             for place, row in zip(places, logs, strict=True):
                 found[given[place][0]] = predicted(self.decoded(row), self.sense.seconds)
         return found
@@ -79,27 +82,37 @@ class Recognizer:
 
     def logs(self, parts: Sequence[Audio | Image]) -> list[Logs]:
         """log P of each symbol at each state, of what is long in windows.  -> of each part (T', V)"""
+        return self._whole(parts, self.head)
+
+    def states(self, parts: Sequence[Audio | Image]) -> list[Logs]:
+        """The body's states, of what is long in windows.  -> of each part (T', D)"""
+        return self._whole(parts, lambda states: states.float())
+
+    def _whole(self, parts: Sequence[Audio | Image], told: Callable[[Tensor], Tensor]) -> list[Logs]:
         found: list[Logs] = [np.zeros((0, 0), dtype=np.float32)] * len(parts)
-        for places, rows in self._logs(parts):
+        for places, rows in self._windowed(parts, told):
             for place, row in zip(places, rows, strict=True):
                 found[place] = row
         return found
 
     @torch.no_grad()
-    def _logs(self, given: Sequence[Audio | Image]) -> Iterator[tuple[list[int], list[Logs]]]:
+    def _windowed(
+        self, given: Sequence[Audio | Image], told: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[list[int], list[Logs]]]:
+        """What `told` makes of states, of some parts at a time: their places, and (T', V) of each."""
         sense = self.sense
         self.body.eval()
         for first in range(0, len(given), 4 * MOST):
             whole = [sense.features(each, self.cache) for each in given[first : first + 4 * MOST]]
-            windows = [(at, start, part) for at, frames in enumerate(whole) for start, part in _windows(frames, sense)]
+            cut = [(at, start, part) for at, frames in enumerate(whole) for start, part in windows(frames, sense)]
             parts: dict[int, list[tuple[Logs, int]]] = {at: [] for at in range(len(whole))}
-            for chosen in bucketed([len(part) for _, _, part in windows], budget=sense.budget, most=MOST):
-                frames, lengths = batched([sense.normalised(windows[each][2]) for each in chosen])
+            for chosen in bucketed([len(part) for _, _, part in cut], budget=sense.budget, most=MOST):
+                frames, lengths = batched([sense.normalised(cut[each][2]) for each in chosen])
                 with autocast(CPU):
                     states, lengths = self.body(frames, lengths)
-                    logs = self.head(states)
+                    logs = told(states)
                 for each, row, size in zip(chosen, logs.numpy(), lengths.tolist(), strict=True):
-                    at, start, _ = windows[each]
+                    at, start, _ = cut[each]
                     parts[at].append((row[:size], start // sense.less))
             yield [first + at for at in parts], [stitched(each) for each in parts.values()]
 
@@ -122,7 +135,7 @@ def predicted(found: Decoded, seconds: float) -> Prediction[Text]:
     return Prediction(Text(found.text), min(max(found.score, 0.0), 1.0), others, times=times)
 
 
-def _windows(frames: Tensor, sense: Sense) -> Iterator[tuple[int, Tensor]]:
+def windows(frames: Tensor, sense: Sense) -> Iterator[tuple[int, Tensor]]:
     """(first frame, frames) of windows that overlap; a single one where there are few frames."""
     for start in range(0, max(len(frames) - sense.overlap, 1), sense.longest - sense.overlap):
         yield start, frames[start : start + sense.longest]

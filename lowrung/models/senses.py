@@ -19,11 +19,12 @@ from lowrung.core.task import Metric
 from lowrung.data.cache import Cache
 from lowrung.metrics.recognition import HEARD, READ, spoken, squeezed
 from lowrung.models import picture, sound, waves
+from lowrung.models.patches import PatchBody, PatchShape
 from lowrung.models.picture import PictureBody
 from lowrung.models.sound import RATE, SECONDS, Shape, SoundBody, log_mel, normalised
 from lowrung.models.waves import WaveBody, WaveShape, levelled, wave
 
-Body: TypeAlias = SoundBody | PictureBody | WaveBody
+Body: TypeAlias = SoundBody | PictureBody | WaveBody | PatchBody
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Sense:
     does: str
     lacking: str
     part: type[Audio] | type[Image]
-    body: type[SoundBody] | type[PictureBody] | type[WaveBody]
+    body: type[SoundBody] | type[PictureBody] | type[WaveBody] | type[PatchBody]
     built: Callable[[Mapping[str, Any]], Body]
     default: str
     about: str
@@ -152,7 +153,8 @@ WAVES = replace(
     budget=60 * RATE,
     struck=(0, RATE // 5, 3 * RATE // 2),
 )
-SENSES = (HEARING, READING, WAVES)
+PATCHES = replace(READING, body=PatchBody, built=lambda shape: PatchBody(PatchShape(**shape)), about="patches.json")
+SENSES = (HEARING, READING, WAVES, PATCHES)
 
 
 def sense_of(column: str) -> Sense:

@@ -59,6 +59,17 @@ def normalised(mel: Tensor) -> Tensor:
     return centred / centred.std().clamp(min=0.1) if len(mel) > 1 else centred
 
 
+TRACTS = (0.84, 1.2)  # lengths of vocal tracts against the speaker's own
+
+
+def tract(mel: Tensor, length: float) -> Tensor:
+    """As from a vocal tract of another length, which moves all resonances (Jaitly & Hinton 2013).  (T, M) -> (T, M)"""
+    places = (torch.arange(mel.shape[1]) * length).clamp(max=mel.shape[1] - 1)
+    low = places.long().clamp(max=mel.shape[1] - 2)
+    share = places - low
+    return mel[:, low] * (1 - share) + mel[:, low + 1] * share
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The size of a conformer: D width, layers, heads, the reach of its convolutions in states (of sound, of 40 ms)."""
@@ -99,7 +110,7 @@ class SoundBody(nn.Module):
 def through(layers: Iterable[nn.Module], states: Tensor, lengths: Tensor, *, heads: int) -> Tensor:
     """Through `Block`s one after the other, padding unseen.  (B, T', D), (B,) -> (B, T', D)"""
     mask = torch.arange(states.shape[1], device=states.device)[None] < lengths[:, None]  # (B, T')
-    turn = _turns(states.shape[1], states.shape[2] // heads, states.device)
+    turn = turns(torch.arange(states.shape[1], device=states.device), states.shape[2] // heads)
     for layer in layers:
         states = layer(states, mask, turn)
     return states
@@ -134,7 +145,7 @@ class Block(nn.Module):
         size, time, width = states.shape
         parts = self.qkv(states).view(size, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = parts  # (B, heads, T', D / heads) each
-        query, key = _turned(query, turn), _turned(key, turn)
+        query, key = turned(query, turn), turned(key, turn)
         met = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
         made: Tensor = self.out(met.transpose(1, 2).flatten(2))
         return made
@@ -157,14 +168,15 @@ class _Forward(nn.Module):
         return made
 
 
-def _turns(time: int, width: int, device: torch.device) -> Tensor:
-    """Cosines and sines of each place's angles.  -> (2, T', width / 2)"""
-    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=device) / width)
-    angles = torch.arange(time, device=device)[:, None] * rates
+def turns(places: Tensor, width: int) -> Tensor:
+    """Cosines and sines of each place's angles.  (…, T') -> (2, …, T', width / 2)"""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=places.device) / width)
+    angles = places[..., None] * rates
     return torch.stack([angles.cos(), angles.sin()])
 
 
-def _turned(states: Tensor, turn: Tensor) -> Tensor:
+def turned(states: Tensor, turn: Tensor) -> Tensor:
+    """Each state by its place's angles (Su et al. 2021).  (…, T', width), (2, …, T', width / 2) -> (…, T', width)"""
     one, two = states.float().chunk(2, -1)
     cosine, sine = turn
     return torch.cat([one * cosine - two * sine, one * sine + two * cosine], -1).to(states.dtype)

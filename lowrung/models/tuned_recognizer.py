@@ -18,6 +18,7 @@ from lowrung.data.cache import Cache
 from lowrung.metrics.counting import total
 from lowrung.models.batch import CPU, autocast
 from lowrung.models.decoding import Settings as Beam
+from lowrung.models.patches import PatchBody
 from lowrung.models.recognizer import Recognizer
 from lowrung.models.senses import HEARING, Sense
 from lowrung.models.sound import batched
@@ -73,7 +74,7 @@ def fit_recognizer(
     these.
 
     Args:
-        how: Frozen moves the head, Top its last layers besides, Full all.
+        how: Frozen moves the head (of patches, what parts their states, too), Top the last layers besides, Full all.
         dev: rows by whose error rate the best weights are kept.
 
     Raises:
@@ -112,6 +113,8 @@ def movable(base: Recognizer, how: How, texts: Iterable[str]) -> Recognizer:
         body.layers[len(body.layers) - how.layers :].requires_grad_(True)
     elif not isinstance(how, Full | Frozen):
         raise DataError(f"a body that {base.sense.does} cannot be moved by {how}; it takes probe, top and full")
+    if isinstance(body, PatchBody):
+        body.split.requires_grad_(True)  # as new as the head is
     return replace(base, body=body, head=head)
 
 
@@ -160,7 +163,7 @@ def _expecting(base: Recognizer, texts: Sequence[str]) -> Beam | None:
     met = Counter(word for text in texts for word in text.split())
     if len(met) > FEW or not base.sense.expects:
         return base.how
-    return replace(base.how or Beam(), hot={**(base.how.hot if base.how else {}), **dict.fromkeys(met, EXPECTED)})
+    return replace(base.how or Beam(), hot={**dict.fromkeys(met, EXPECTED), **(base.how.hot if base.how else {})})
 
 
 def _batch(rows: Sequence[Row], places: Sequence[int], budget: int) -> list[Row]:

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -19,11 +19,12 @@ from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
 from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.evaluate import Report, report_of
-from lowrung.run.methods import METHODS, PRACTICE, Method, fit_method, recipe, untouched
+from lowrung.run.methods import METHODS, PRACTICE, REMOTE, Method, fit_method, kinds_of, recipe, settled, untouched
 from lowrung.run.shares import shares
 from lowrung.run.ship import fingerprint, versions
 from lowrung.run.start import Start, practised_states
 
+EVERY = 5.0  # seconds between two words of an endpoint's progress
 Watch = Callable[[str, int, int], None]  # what is done next, how many cells are done, of how many
 
 
@@ -51,6 +52,8 @@ class Plan(Generic[A]):
     seeds: int
     balanced: bool
     folds: int  # 0: there is a test part
+    silver: tuple[Example[A], ...] = ()  # learnt from by the methods that say so, and never asked about
+    remote: Any = None  # a models.remote.Remote, where there is an endpoint
 
     @property
     def untouched(self) -> Method:
@@ -62,7 +65,7 @@ class Plan(Generic[A]):
     def points(self) -> Iterator[tuple[Method, int]]:
         for method in self.methods:
             for number in self.labels:
-                if method.learns == (number > 0):
+                if method.learns == (number > 0) or method.silver:
                     yield method, number
 
 
@@ -71,6 +74,8 @@ class Store:
 
     def __init__(self, out: Path | None, plan: Plan[Any], checksum: str, start: str = "") -> None:
         self.folder, self.start = out / "cells" if out else None, start
+        self.silver = fingerprint(plan.silver) if plan.silver else ""
+        self.remote = plan.remote.source.checksum if plan.remote else ""
         rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
         meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
         made_with = {
@@ -83,7 +88,10 @@ class Store:
 
     def path(self, *key: object) -> Path | None:
         recipes = [recipe(str(each)) for each in key[:1]]  # the method's name comes first
-        start = f" {self.start}" if key[:1] and METHODS[str(key[0]).partition("~")[0]].practised else ""
+        method = METHODS[str(key[0]).partition("~")[0]] if key[:1] else None
+        start = f" {self.start}" if method and method.practised else ""
+        start += f" {self.silver}" if method and method.silver else ""
+        start += f" {self.remote}" if method and method.remote else ""
         name = hashlib.sha256(f"{self.base} {recipes} {key}{start}".encode()).hexdigest()[:24]
         return self.folder / f"{name}.json" if self.folder else None
 
@@ -120,10 +128,14 @@ class Bench(Generic[A]):
         store: Store,
         watch: Watch | None,
         start: Start | None = None,
+        encoder: Any = None,
     ) -> None:
         self.plan, self.body, self.prefixes, self.store, self.watch = plan, body, prefixes, store, watch
+        self.encoder, self.kinds = encoder, kinds_of((*plan.train, *plan.test))
         self.start, self.practised = start, None if start is None or prefixes is None else practised_states(start.model)
         self.done, self.total, self.warm = 0, 0, False
+        self.bill: Mapping[str, Any] = {}  # of the endpoint's answers to the rows that all are measured on
+        self.told = 0.0
 
     def run(self) -> tuple[list[Cell], dict[tuple[str, int], list[Report[A]]]]:
         """All cells, and for each method and number of labels one report a seed."""
@@ -180,13 +192,19 @@ class Bench(Generic[A]):
         kept = self.store.get(method.name, *key)
         if kept is None:
             model, fit_seconds = self.fitted(method, learn, seed=key[1], key=key)
+            if method.remote:
+                self.plan.remote.bill, self.plan.remote.watch = type(self.plan.remote.bill)(), self._asking
             begun = time.perf_counter()
             said = model.answer([each.question for each in asked])
             seconds = time.perf_counter() - begun
             found = shares(asked, said, temper=not method.learns)
             kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said], "shares": found}
+            if method.remote:
+                kept["bill"] = asdict(self.plan.remote.bill)
+                kept["answer"] = kept["bill"]["seconds"]
             self.store.put(kept, method.name, *key)
         predictions: list[Any] = [from_json(each, self.plan.task.answer) for each in kept["said"]]
+        self.bill = self.bill or kept.get("bill", {})
         report = report_of(self.plan.task, method.name, asked, predictions, kept["answer"])
         return replace(report, shares=tuple(kept["shares"])), kept["fit"]
 
@@ -206,12 +224,14 @@ class Bench(Generic[A]):
         model = fit_method(
             method,
             self.plan.task,
-            learn,
+            [*learn, *self.plan.silver] if method.silver else learn,
             backbone=self.body,
-            prefixes=self.practised if method.practised else self.prefixes,
+            prefixes=self.encoder if method.fuses else self.practised if method.practised else self.prefixes,
             seed=seed,
             checkpoint=checkpoint,
             start=self.start.model if self.start else None,
+            kinds=self.kinds,
+            remote=self.plan.remote,
         )
         if method.name == PRACTICE and self.start is not None:
             return model, self.start.seconds
@@ -224,9 +244,13 @@ class Bench(Generic[A]):
         if self.watch:
             self.watch(f"{method.name} on all rows, to ship", self.total, self.total)
         model, _ = self.fitted(method, self.plan.train, seed=0, key=(len(self.plan.train), 0, -1))
-        if hasattr(model, "prefixes"):
-            model.prefixes = None  # states of the study's rows; new texts have no use for them
-        return model
+        return settled(model)
+
+    def _asking(self, done: int, rows: int) -> None:
+        """Says every few seconds how many rows the endpoint has answered."""
+        if self.watch and time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            self.watch(f"{REMOTE}, {done:,} of {rows:,} rows", self.done - 1, self.total)
 
     def tell(self, method: Method, number: int, what: str) -> None:
         if self.watch:
@@ -253,8 +277,9 @@ def answer_of(value: Any, kind: Any) -> Any:
 
 
 def to_json(said: Prediction[Any]) -> list[Any]:
-    return [answer_json(said.answer), round(said.confidence, 6)]
+    return [answer_json(said.answer), round(said.confidence, 6), *([said.times] if said.times else [])]
 
 
 def from_json(kept: Sequence[Any], kind: type[A]) -> Prediction[A]:
-    return Prediction(answer_of(kept[0], kind), kept[1])
+    times = tuple((word, start, end) for word, start, end in (kept[2] if len(kept) > 2 else ()))
+    return Prediction(answer_of(kept[0], kind), kept[1], times=times)

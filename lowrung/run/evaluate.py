@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias
@@ -84,6 +85,11 @@ class Report(Generic[A]):
     def unanswered(self) -> int:
         return sum(said.answer is None for said in self.predictions)
 
+    @property
+    def lacking(self) -> dict[str, int]:
+        """kind of part that the model learnt from → how many of the questions lack it."""
+        return dict(Counter(kind for said in self.predictions for kind in said.lacking))
+
     def to_json(self) -> dict[str, Any]:
         """Task, model, number of rows, every metric with its 95 % interval, and the table of labels."""
         told = (metric for metric in self.task.metrics if metric.tells(self.examples))
@@ -93,6 +99,7 @@ class Report(Generic[A]):
             "model": self.model,
             "rows": len(self.examples),
             "unanswered": self.unanswered,
+            "lacking": self.lacking,
             "seconds": round(self.seconds, 3),
             "scores": {name: {"value": s.value, "low": s.low, "high": s.high} for name, s in scores.items()},
             "labels": self.per_label(),

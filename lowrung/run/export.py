@@ -58,10 +58,13 @@ def export(shipped: Shipped, folder: str | Path, *, body_only: bool = False) -> 
     import transformers
     from safetensors.torch import save_file
 
+    from lowrung.models.cascade import Cascade
     from lowrung.models.heads import SCALE, Rank
     from lowrung.models.network import Adapted
 
     model, folder = shipped.model, Path(folder)
+    if isinstance(model, Cascade) and not model.learnt:  # of texts it is the model inside
+        model = model.inner
     if not isinstance(model, Adapted):
         raise ModelError(f"{model.name} is no transformers model; its folder is read by lowrung alone")
     head = model.head

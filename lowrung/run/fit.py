@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowrung import __version__
 from lowrung.core.answers import Choice, Text
@@ -15,11 +16,37 @@ from lowrung.core.task import Example, Row, Task
 from lowrung.run.adapt import Watch
 from lowrung.run.evaluate import evaluate
 from lowrung.run.mending import Wishes, asked, granted
-from lowrung.run.methods import Method, fit_method, foundation, methods_for, untouched, usual
+from lowrung.run.methods import (
+    REMOTE,
+    WITH_SILVER,
+    Method,
+    fit_method,
+    foundation,
+    hears_words,
+    kinds_of,
+    methods_for,
+    settled,
+    untouched,
+    usual,
+)
 from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
+from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
 
-STOPS_BY_DEV = ("contrastive", "top", "lora", "full", "practice+top")  # their dev rows choose when training ends
+if TYPE_CHECKING:
+    from lowrung.models.endpoint import Terms
+
+STOPS_BY_DEV = (
+    "contrastive",
+    "top",
+    "lora",
+    "full",
+    "practice+top",
+    "top+silver",
+    "early",
+    "cross",
+    "late",
+)  # their dev rows choose when training ends
 
 
 def fit(
@@ -34,7 +61,10 @@ def fit(
     meanings: Mapping[str, str] | None = None,
     watch: Watch | None = None,
     wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
+    words: str | Path = "",
     rehearsal: Rehearsal | None = None,
+    silver: Sequence[Row] = (),
+    terms: Terms | None = None,
 ) -> Shipped:
     """Learn from `rows` and, with `out`, ship the folder.
 
@@ -42,18 +72,22 @@ def fit(
         task: a task, or its name.
         rows: home rows; those without a gold are left out.
         method: a name of run.methods.METHODS, "" for the usual one of the task.
-        model: a backbone's name (of Texts, a language), "" for the embedded one.
+        model: a backbone's name (of Texts, a language), "" for the embedded one; an endpoint's address for `remote`.
         dev: rows to stop early by, and to report a score on.
         out: a folder. An interrupted fit with `out` goes on from `<out>.training` when it is called again.
         meanings: label → what it means in words.
         watch: called with (step, steps, loss).
         wishes: what is asked of a corrector besides.
+        words: a file of words and phrases that a model of speech is to expect; see models.hot_words.
         rehearsal: raw text, for a method that practises.
+        silver: rows that a model has labelled, for a method that learns from such.
+        terms: how an endpoint is asked.
 
     Raises:
         DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
         LowrungError: an unknown task or method, or a meaning for a label that no row has.
     """
+    from lowrung.models.remote import is_remote, remote_for
     from lowrung.tasks import task as named
 
     fitted = (named(task) if isinstance(task, str) else task).fitted_to(rows)
@@ -62,24 +96,42 @@ def fit(
             if label not in fitted.options:
                 raise LowrungError(unknown("label", label, fitted.options))
         fitted = fitted.with_options(fitted.options, meanings)
-    method = method or usual(fitted)
+    gold_only(rows, "rows to learn from")
+    gold_only(dev, "dev rows")
+    remote = remote_for(fitted, model, terms) if is_remote(model) else None
+    method = method or (REMOTE if remote else usual(fitted) + (WITH_SILVER if silver else ""))
     if rehearsal is not None and fitted.practice is None:
         raise LowrungError(unpractised(fitted))
-    ways = methods_for(fitted, (method,), text=rehearsal is not None)
+    kinds = kinds_of(map(fitted.example, rows))
+    asked_for = {"text": rehearsal is not None, "remote": remote is not None, "silver": bool(silver)}
+    ways = methods_for(fitted, (method,), kinds=kinds, **asked_for)
     chosen = next(each for each in ways if each.name == method)
     if rehearsal is not None and not chosen.practised:
         able = ", ".join(each.name for each in methods_for(fitted, text=True) if each.practised)
         raise LowrungError(f"method {method} does not practise on raw text; these do: {able}")
     examples, held = _labelled(fitted, rows), _labelled(fitted, dev)
+    if silver and not chosen.silver:
+        able = ", ".join(each.name for each in methods_for(fitted, silver=True) if each.silver)
+        raise LowrungError(f"method {method} does not learn from silver rows; these do: {able}")
     if not examples and chosen.learns:
         raise DataError(f"none of the {len(rows)} rows has a label; {untouched(fitted)} is the method that needs none")
     if fitted.answer is Choice and len(fitted.options) == 1:
         raise DataError(f"all rows have the label {fitted.options[0]!r}; there is nothing to choose")
     if dev and not held:
         raise DataError("none of the dev rows has a label")
-    body = foundation(fitted, model) if chosen.body or fitted.answer is Text else None
+    stands = chosen.body or (fitted.answer is Text and not chosen.remote)
+    body = foundation(fitted, model) if stands else remote
     if wishes:
         body = asked(body, wishes)
+    golds = [each.golds[0].text for each in examples if chosen.learns and isinstance(each.golds[0], Text)]
+    expected = ""
+    if silver:
+        more, facts_of_silver = silver_examples(fitted, silver, (*examples, *held))
+        examples = (*examples, *more)
+    if words:
+        from lowrung.models.hot_words import expecting
+
+        body, expected = expecting(body, words, texts=golds)
     learnt = () if chosen.practised and not chosen.learns else examples
     facts: dict[str, Any] = {
         "method": method,
@@ -88,13 +140,23 @@ def fit(
         "rows": len(learnt),
         "source": body.source.name if body else method,
     }
+    if silver:
+        facts["silver"] = facts_of_silver
     training = Path(f"{out}.training") if out else None
     start = None
     if rehearsal is not None:
         start = started(fitted, rehearsal, base=body, out=training, watch=watch)
         facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
+    if words:
+        facts["words"] = expected
+        start = replace(start, model=expecting(start.model, words, texts=golds)[0]) if start else None
     job = repr((__version__, facts, wishes, fitted.name, fitted.options, dict(fitted.meanings), fingerprint(held)))
     job += (body.source.checksum if body else "") + (start.checksum if start else "")
+    if hears_words(fitted, kinds):
+        from lowrung.models.cascade import ears_for, examples_with_words
+
+        examples, held = examples_with_words(examples), examples_with_words(held)
+        job += "".join(ear.source.checksum for ear in ears_for(kinds).values())
     made = fit_method(
         chosen,
         fitted,
@@ -105,9 +167,10 @@ def fit(
         checkpoint=training / hashlib.sha256(job.encode()).hexdigest()[:24] if training else None,
         watch=watch,
         start=start.model if start else None,
+        kinds=kinds,
+        remote=remote,
     )
-    if hasattr(made, "prefixes"):
-        made.prefixes = None  # states of the rows it learnt from; new texts have no use for them
+    made = settled(made)
     if wishes.budget is not None:
         made, facts["budget"] = granted(made, Wishes(budget=wishes.budget))
     score = evaluate(fitted, made, held).to_json() if held else None

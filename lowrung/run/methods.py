@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lowrung.core.answers import A, Choice, Spans, Text
-from lowrung.core.errors import LowrungError, unknown
+from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
+from lowrung.models.remote import is_remote
 from lowrung.run.adapt import PROBE, Watch, adapt
 
 
@@ -27,6 +28,9 @@ class Method:
         body: whether it stands on a backbone; Texts stand on a language's words, or on nothing.
         practised: whether it is, or starts from, a model that has practised on raw text.
         hears: whether it can take a body that hears or reads to a task.
+        fuses: whether it takes text, sound and pictures of a question together; it is for rows that have two of them.
+        remote: whether it asks an endpoint; see models.remote.
+        silver: whether it learns from silver rows as well, also without gold ones; see run.silver.
         augment: names of augmentations that it learns from as well; its own name then tells them after «~».
     """
 
@@ -39,6 +43,9 @@ class Method:
     body: bool = True
     practised: bool = False
     hears: bool = False
+    fuses: bool = False
+    remote: bool = False
+    silver: bool = False
     augment: tuple[str, ...] = ()
 
     @property
@@ -49,10 +56,10 @@ class Method:
     @property
     def untouched(self) -> bool:
         """Whether it is what a task's model does with 0 labels, which all others are compared with."""
-        return self.candidate and not self.learns and not self.practised
+        return self.candidate and not self.learns and not self.practised and not self.remote
 
 
-ZERO_SHOT, PRACTICE = "zero-shot", "practice"
+ZERO_SHOT, PRACTICE, REMOTE, WITH_SILVER = "zero-shot", "practice", "remote", "+silver"
 METHODS = {
     each.name: each
     for each in (
@@ -108,35 +115,114 @@ METHODS = {
             hears=True,
         ),
         Method("practice+channel-tuned", "the practised corrector, tuned", (Text,), body=False, practised=True),
+        Method(
+            REMOTE,
+            "an endpoint, asked in words (--model http://host:port/v1#name)",
+            (Choice, Spans, Text),
+            learns=False,
+            body=False,
+            remote=True,
+        ),
+        Method(f"probe{WITH_SILVER}", "a probe that learns from silver rows, too (--silver)", silver=True),
+        Method(f"top{WITH_SILVER}", "top that learns from silver rows, too", silver=True),
+        Method(
+            f"channel-tuned{WITH_SILVER}",
+            "channel-tuned that learns from silver rows, too",
+            (Text,),
+            body=False,
+            silver=True,
+        ),
+        Method(
+            "early",
+            "all parts as one sequence through shared layers",
+            (Choice, Text),
+            points=False,
+            fuses=True,
+            hears=True,
+        ),
+        Method(
+            "cross",
+            "one part attends to the others, through a gate",
+            (Choice, Text),
+            points=False,
+            fuses=True,
+            hears=True,
+        ),
+        Method(
+            "late",
+            "a vote of models of single parts, weighed by rows held out",
+            (Choice, Text),
+            points=False,
+            fuses=True,
+            hears=True,
+        ),
     )
 }
 
 
-def methods_for(task: Task[Any], asked: Sequence[str] = (), *, text: bool = False) -> tuple[Method, ...]:
+def methods_for(
+    task: Task[Any],
+    asked: Sequence[str] = (),
+    *,
+    text: bool = False,
+    kinds: Collection[str] = ("text",),
+    remote: bool = False,
+    silver: bool = False,
+) -> tuple[Method, ...]:
     """The methods that fit `task`, or those `asked` for, the untouched model always first among them.
 
     Args:
         text: whether there is raw text to practise on; the model that has practised is always among them then.
+        kinds: those of core.parts.KINDS that rows give; where there are several, they can be fused, as a sound or
+            picture can with its words.
+        remote: whether there is an endpoint; it is always among them then.
+        silver: whether there are silver rows; each method that can learn from them is there with them and without.
 
     Raises:
-        LowrungError: an unknown method, one that cannot answer in the task's shape, or one that needs raw text.
+        LowrungError: an unknown method, one that cannot answer in the task's shape, or one that needs raw text, an
+            endpoint or silver rows.
     """
     fitting = {
         name: each
         for name, each in METHODS.items()
-        if (each.hears if task.media else task.answer in each.answers)
+        if (_hears(each, kinds) if task.media else task.answer in each.answers)
         and (each.points or not task.points)
         and (not each.practised or task.practice is not None)
+        and (not each.fuses or len(kinds) > 1 or hears_words(task, kinds))
     }
     for name in asked:
         if name not in fitting:
             raise LowrungError(unknown(f"method for {task.name}", name, fitting))
         if fitting[name].practised and not text:
             raise LowrungError(f"method {name} practises on raw text and needs some: --text FILE")
-    usual = [name for name, each in fitting.items() if text or not each.practised]
-    first = (untouched(task), *((PRACTICE,) if text and PRACTICE in fitting else ()))
-    names = dict.fromkeys((*first, *asked) if asked else (untouched(task), *usual))
+        if fitting[name].remote and not remote:
+            raise LowrungError(f"method {name} asks an endpoint and needs one: --model http://host:port/v1#name")
+        if fitting[name].silver and not silver:
+            raise LowrungError(f"method {name} learns from silver rows and needs some: --silver FILE")
+    usual = [
+        name
+        for name, each in fitting.items()
+        if (text or not each.practised) and (remote or not each.remote) and (silver or not each.silver)
+    ]
+    always = ((PRACTICE, text), (REMOTE, remote), *((f"{name}{WITH_SILVER}", silver) for name in asked))
+    more = [name for name, given in always if given and name in fitting]
+    names = dict.fromkeys((untouched(task), *more, *asked) if asked else (untouched(task), *usual))
     return tuple(fitting[name] for name in names)
+
+
+def _hears(method: Method, kinds: Collection[str]) -> bool:
+    """Whether it is for sound or pictures; the floor of texts is where a text of them is given as well."""
+    return method.hears or (method.name == "do-nothing" and "text" in kinds and len(kinds) > 1)
+
+
+def kinds_of(examples: Iterable[Example[Any]]) -> frozenset[str]:
+    """The kinds of parts that questions give."""
+    return frozenset().union(*(each.question.kinds for each in examples))
+
+
+def hears_words(task: Task[Any], kinds: Collection[str]) -> bool:
+    """Whether what is said or written in rows of these kinds is heard and read first, for models of texts to go by."""
+    return task.answer is Choice and not task.points and bool(set(kinds) - {"text"})
 
 
 def untouched(task: Task[Any]) -> str:
@@ -162,6 +248,8 @@ def foundation(task: Task[Any], model: str = "") -> Any:
     Raises:
         ModelError: no such backbone, or no such language.
     """
+    if is_remote(model):
+        raise ModelError(f"{model}: an endpoint has no body to learn with; method {REMOTE} asks it as it is")
     if task.media:
         from lowrung.models.hearing import recognizer
         from lowrung.models.senses import sense_of
@@ -188,14 +276,29 @@ def fit_method(
     checkpoint: Path | None = None,
     watch: Watch | None = None,
     start: Model[Any] | None = None,
+    kinds: Collection[str] = (),
+    remote: Model[Any] | None = None,
 ) -> Model[Any]:
     """A model made by `method` from `examples`; one that learns needs at least one.
 
     Args:
         backbone: what `foundation` gives.
-        prefixes: a models.tuning.Prefixes of it, or of the body of `start`, to share states.
+        prefixes: a models.tuning.Prefixes of it, or of the body of `start`, to share states; for a method that fuses,
+            a models.encoder.Encoder.
         start: the model that has practised, where the method is practised.
+        kinds: those of parts that questions will have; where sounds or pictures are among them, their words stand in
+            the examples (models.cascade.examples_with_words), and the model is one that hears them itself.
+        remote: the endpoint, where the method asks one.
     """
+    if hears_words(task, kinds):
+        from lowrung.models.cascade import Cascade, ears_for
+
+        inner = fit_method(
+            method, task, examples, backbone=backbone, prefixes=prefixes, seed=seed, dev=dev, checkpoint=checkpoint,
+            watch=watch, start=start, remote=remote,
+        )  # fmt: skip
+        learnt = kinds_of(examples) if method.learns else ()
+        return Cascade(inner, ears_for(kinds), spots=method.plain == ZERO_SHOT, learnt=learnt)
     from lowrung.models import baselines
 
     if method.augment:
@@ -214,7 +317,31 @@ def fit_method(
         raise LowrungError(f"method {method.name} practises on raw text and needs some: --text FILE")
     if method.name == PRACTICE and start is not None:
         return start
-    if task.media:
+    if method.remote:
+        if remote is None:
+            raise LowrungError(f"method {method.name} asks an endpoint and needs one: --model http://host:port/v1#name")
+        return remote
+    if method.fuses and task.answer is Text:
+        from lowrung.models.fused_texts import fit_fused_text
+
+        return fit_fused_text(
+            method.plain, examples, base=backbone, dev=dev, seed=seed, checkpoint=checkpoint, watch=watch
+        )
+    if method.fuses:
+        from lowrung.models.fusion import fit_fused
+
+        return fit_fused(
+            method.plain,
+            task,
+            examples,
+            body=backbone,
+            dev=dev,
+            seed=seed,
+            encoder=prefixes,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    if task.media and method.hears:
         return _recognizer(method, examples, start if method.practised else backbone, dev, seed, checkpoint, watch)
     if task.answer is Text:
         return _corrector(method, examples, start if method.practised else backbone, seed)
@@ -233,6 +360,16 @@ def fit_method(
         watch=watch,
     )
     model.name = method.name
+    return model
+
+
+def settled(model: Model[A]) -> Model[A]:
+    """The same model, which has let go of the states of rows that it met: new ones have no use for them."""
+    made: Any = getattr(model, "inner", model)
+    if hasattr(made, "prefixes"):
+        made.prefixes = None
+    if hasattr(made, "forget"):
+        made.forget()
     return model
 
 
@@ -280,4 +417,4 @@ def recipe(name: str) -> tuple[Any, Any]:
         "lora": (tuning.LoRA(), Settings(lr=5e-4, least=200)),
         "full": (tuning.Full(), Settings(lr=1e-4, least=200)),
     }
-    return ways.get(name.removeprefix(f"{PRACTICE}+"), (None, None))
+    return ways.get(name.removeprefix(f"{PRACTICE}+").removesuffix(WITH_SILVER), (None, None))

@@ -6,13 +6,16 @@ All three read the JSON of a study (`Study.to_json`, study.json), not the study,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lowrung.core.errors import LowrungError
+from lowrung.core.parts import Part
 from lowrung.run.curves import curves, key
-from lowrung.run.methods import METHODS, ZERO_SHOT
+from lowrung.run.methods import METHODS, REMOTE, ZERO_SHOT
+from lowrung.run.pictures import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,18 +45,24 @@ def table(study_json: StudyJson) -> Table:
     for number in grid["labels"]:
         made.add_column(f"{number:,}", justify="right", min_width=6)  # a narrow terminal puts the interval below
     made.add_column("fit", justify="right", no_wrap=True)
+    if study["remote"]:
+        made.add_column("1,000 answers", justify="right")
     times = {each["method"]: each for each in _times(study)}
     for row in grid["rows"]:
         cells = [
             Text(_short(each) if each else "", style="bold" if each and each["best"] else "") for each in row["cells"]
         ]
         fit = times.get(row["method"], {}).get("fit")
-        made.add_row(Text(row["method"]), *cells, "" if fit is None else _seconds(fit))
+        thousand = [times.get(row["method"], {}).get("thousand", "")] if study["remote"] else []
+        made.add_row(Text(row["method"]), *cells, "" if fit is None else _seconds(fit), *thousand)
     return made
 
 
-def html(study_json: StudyJson) -> str:
+def html(study_json: StudyJson, parts: Sequence[Part] = ()) -> str:
     """The page: one file that asks for nothing from outside.
+
+    Args:
+        parts: the sounds or pictures of the study's `samples`, to be drawn; without them their texts are shown.
 
     Raises:
         LowrungError: an essential key is missing, or matplotlib or jinja2 is not installed.
@@ -67,7 +76,7 @@ def html(study_json: StudyJson) -> str:
     made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     made.filters |= {"seconds": _seconds, "size": _size, "probability": _probability}
     source = files("lowrung.run").joinpath("report.html.j2").read_text("utf-8")
-    return made.from_string(source).render(_page(study))
+    return made.from_string(source).render(_page(study, parts))
 
 
 def card(study_json: StudyJson) -> str:
@@ -87,7 +96,9 @@ def card(study_json: StudyJson) -> str:
     out += [f"# {study['task']}, {gate['shipped']}", ""]
     out += [f"A model for the task *{study['task']}*, chosen and measured by lowrung among {_methods_told(study)}.", ""]
     out += [f"- **Method**: {gate['shipped']} ({about})"]
-    if study["model"]:
+    if gate["shipped"] == REMOTE and study["remote"]:
+        out += [f"- **Endpoint**: {_code(study['remote']['source'])}, asked again at each answer"]
+    elif study["model"]:
         sum_ = f", checksum `{study['checksum']}`" if study["checksum"] else ""
         what = "Backbone" if gate["original"] == ZERO_SHOT else "Language"
         out += [f"- **{what}**: {_code(study['model'])}{sum_}"]
@@ -139,8 +150,10 @@ def _checked(study_json: StudyJson) -> dict[str, Any]:
         ) from problem
     gate = {"original": ZERO_SHOT, "winner": study["gate"]["shipped"], "labels": 0, "probability_better": None}
     words = dict.fromkeys(("sentence", "model", "checksum", "fingerprint", "date"), "")
-    tables: dict[str, Any] = {name: {} for name in ("rows", "comparison", "per_label", "classes", "versions", "sizes")}
-    lists: dict[str, Any] = {name: [] for name in ("cells", "switch_points", "options", "mistakes")}
+    tables: dict[str, Any] = {
+        name: {} for name in ("rows", "comparison", "per_label", "classes", "versions", "sizes", "remote")
+    }
+    lists: dict[str, Any] = {name: [] for name in ("cells", "switch_points", "options", "mistakes", "samples")}
     rest = {"metric": metrics[0], "seeds": None, "confidence": 0.95, "higher_is_better": True}
     empty: dict[str, Any] = {**words, **tables, **lists, **rest}
     return {**empty, **study, "gate": {**gate, **study["gate"]}}
@@ -167,13 +180,33 @@ def _grid(study: StudyJson, metric: str) -> dict[str, Any]:
 
 
 def _times(study: StudyJson) -> Iterator[dict[str, Any]]:
-    """For each method its mean seconds a cell at its largest number of labels, and its size where it is known."""
+    """For each method its mean seconds a cell at its largest number of labels, and its size where it is known; what
+    1,000 answers take, and of an endpoint what they cost."""
+    rows = study["rows"].get("test") or study["rows"].get("learn")
     for method in dict.fromkeys(each["method"] for each in study["cells"]):
         cells = [each for each in study["cells"] if each["method"] == method]
         most = max(each["labels"] for each in cells)
         last = [each for each in cells if each["labels"] == most]
         fit, answer = (sum(each.get(f"{what}_seconds", 0.0) for each in last) / len(last) for what in ("fit", "answer"))
-        yield {"method": method, "labels": most, "fit": fit, "answer": answer, "size": study["sizes"].get(method)}
+        thousand = _seconds(1000 * answer / rows) if rows else ""
+        if method == REMOTE and rows:
+            thousand += f", {_price(study['remote'])}"
+        yield {
+            "method": method,
+            "labels": most,
+            "fit": fit,
+            "answer": answer,
+            "size": study["sizes"].get(method),
+            "thousand": thousand,
+        }
+
+
+def _price(bill: Mapping[str, Any]) -> str:
+    """What 1,000 answers of an endpoint cost, in tokens where no price was told."""
+    rows = max(1, bill.get("rows", 0))
+    if bill.get("priced"):
+        return f"cost {1000 * bill['cost'] / rows:.3g}"
+    return f"{1000 * (bill.get('read', 0) + bill.get('written', 0)) / rows:,.0f} tokens"
 
 
 def _shipped_at(study: StudyJson) -> tuple[str, int]:
@@ -182,7 +215,7 @@ def _shipped_at(study: StudyJson) -> tuple[str, int]:
     return gate["shipped"], 0 if gate["shipped"] == gate["original"] else int(gate["labels"])
 
 
-def _page(study: dict[str, Any]) -> dict[str, Any]:
+def _page(study: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
     gate, grids = study["gate"], [_grid(study, metric) for metric in _metrics(study)]
     by, methods = grids[0]["by"], [row["method"] for row in grids[0]["rows"]]
     told = sorted(study["per_label"].items(), key=lambda item: (item[1].get("f1", 0.0), item[0]))
@@ -206,6 +239,7 @@ def _page(study: dict[str, Any]) -> dict[str, Any]:
         "labels_left_out": max(0, len(told) - WORST),
         "mistakes": [_mistake(each) for each in study["mistakes"]],
         "first": FIRST,
+        "samples": [shown(row, part) for row, part in zip_longest(study["samples"], parts)],
         "times": list(_times(study)),
         "classes": sorted(study["classes"].items(), key=lambda item: (-item[1], item[0])),
         "measured": _measured(study),
@@ -240,6 +274,8 @@ def _limits(study: StudyJson) -> list[str]:
         found.append(
             f"The numbers are of {method} with {at:,} labelled rows; the model that ships learnt from all {learn:,}."
         )
+    if method == REMOTE:
+        found.append("It is an endpoint: whoever runs it may change what stands behind the name, and reads the texts.")
     weak = sorted(study["per_label"].items(), key=lambda item: (item[1].get("f1", 0.0), item[0]))[:3]
     weak = [(name, each) for name, each in weak if each.get("f1", 1.0) < 0.8]
     if weak:

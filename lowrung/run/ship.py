@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowrung import __version__, tasks
-from lowrung.core.answers import Text
-from lowrung.core.errors import ModelError, unknown
+from lowrung.core.answers import Choice, Text
+from lowrung.core.errors import DataError, ModelError, unknown
 from lowrung.core.model import Model
-from lowrung.core.parts import Audio, Image, Question
+from lowrung.core.parts import Audio, Heard, Image, Question
 from lowrung.core.task import Example, Row, Task
-from lowrung.data.files import atomic_folder
+from lowrung.data.files import MEDIA, atomic_folder
+
+if TYPE_CHECKING:
+    from lowrung.models.endpoint import Terms
+    from lowrung.models.remote import Remote
 
 FACTS, REPORT, CARD = "lowrung.json", "report.json", "README.md"
 VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "numpy")
@@ -99,29 +103,57 @@ def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:
         return {"kind": "baseline", "name": model.name}
     if isinstance(model, correcting.Mending):
         return correcting.save(model, folder)
+    from lowrung.models.cascade import Cascade
+    from lowrung.models.fused_texts import FusedText
+    from lowrung.models.fusion import Fused
+    from lowrung.models.hearing import Writer, facts_of
     from lowrung.models.network import Adapted
     from lowrung.models.recognizer import Recognizer
+    from lowrung.models.remote import Remote
+    from lowrung.models.voting import Vote
 
-    if isinstance(model, Adapted | Recognizer):
+    if isinstance(model, Cascade):
+        return model.save(folder, _saved(model.inner, folder))
+    if isinstance(model, Writer):
+        return facts_of(model)
+    if isinstance(model, Remote):
+        return model.facts()
+    if isinstance(model, Adapted | Recognizer | Fused | FusedText | Vote):
         return model.save(folder)
     raise ModelError(f"a {type(model).__name__} has no form on disk")
 
 
-def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str, str] | None = None) -> Shipped:
+def load(
+    name: str | Path,
+    *,
+    options: Sequence[str] = (),
+    meanings: Mapping[str, str] | None = None,
+    words: str | Path = "",
+    model: str = "",
+    terms: Terms | None = None,
+) -> Shipped:
     """A shipped folder, a study's folder (its winner), a plain transformers classifier's folder, or a task's name
     for its embedded default.
 
     Args:
         options: labels for an embedded default, which has none of its own. meanings: label → what it means in words,
             likewise.
+        words: a file of words and phrases that a model of speech is to expect, one a line; see models.hot_words.
+        model: what a task's name stands for instead of its embedded default, as `default` takes it.
+        terms: how an endpoint is asked.
 
     Raises:
         ModelError: neither a folder nor a task of that name, or the folder is damaged.
+        DataError, LowrungError: as `expecting` does.
     """
+    if words:
+        return expecting(load(name, options=options, meanings=meanings, model=model, terms=terms), words)
     folder = shipped_folder(name)
+    if folder is None and str(name) in tasks.names():
+        return default(tasks.task(str(name)), model=model, options=options, meanings=meanings, terms=terms)
+    if model:
+        raise ModelError(f"{name}: --model {model} is for a task's name, and this is none")
     if folder is None:
-        if str(name) in tasks.names():
-            return default(tasks.task(str(name)), options=options, meanings=meanings)
         if (Path(name) / "config.json").is_file():
             return _plain(Path(name))
         if Path(name).is_dir():
@@ -129,26 +161,54 @@ def load(name: str | Path, *, options: Sequence[str] = (), meanings: Mapping[str
         raise ModelError(f"{unknown('model', str(name), tasks.names())} Or name the folder of a shipped model.")
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))
-        named, kind = facts["task"], facts["model"]["kind"]
+        named, made = facts["task"], facts["model"]
         task = tasks.task(named["name"]).with_options(named["options"], named["meanings"])
+        made["kind"]
     except (OSError, KeyError, TypeError, ValueError) as problem:
         raise ModelError(f"{folder}: not a shipped model ({FACTS} is missing or damaged)") from problem
+    found = Shipped(task, _loaded(folder, made), facts, folder)
+    return found if terms is None else on_terms(found, terms)
+
+
+def _loaded(folder: Path, made: dict[str, Any], ears: Mapping[str, Any] = MappingProxyType({})) -> Model[Any]:
+    """The model of which `_saved` said what it is."""
+    kind = made["kind"]
     if kind == "baseline":
         from lowrung.models.baselines import load_baseline
 
-        return Shipped(task, load_baseline(folder), facts, folder)
+        return load_baseline(folder)
     if kind == "corrector":
         from lowrung.models.correcting import load_corrector
 
-        return Shipped(task, load_corrector(folder), facts, folder)
+        return load_corrector(folder)
+    if kind == "fused-text":
+        from lowrung.models.fused_texts import load_fused_text
+
+        return load_fused_text(folder, made)
     if kind == "recognizer":
         from lowrung.models.hearing import loaded
 
-        made = facts["model"]
-        return Shipped(task, replace(loaded(folder, made["body"]), name=made["name"]), facts, folder)
+        return replace(loaded(folder, made["body"]), name=made["name"])
+    if kind == "writer":
+        from lowrung.models.hearing import writer
+
+        return writer(folder, made)
+    if kind == "cascade":
+        from lowrung.models.cascade import Cascade, loaded_ears
+
+        ears = loaded_ears(made, folder)
+        return Cascade(_loaded(folder, made["inner"], ears), ears, spots=made["spots"], learnt=made["learnt"])
+    if kind == "fused":
+        from lowrung.models import fusion
+
+        return fusion.load(folder, made, ears)
+    if kind == "remote":
+        from lowrung.models.remote import of_facts
+
+        return of_facts(made)
     from lowrung.models import network
 
-    return Shipped(task, network.load(folder, facts["model"]), facts, folder)
+    return network.load(folder, made)
 
 
 def _plain(folder: Path) -> Shipped:
@@ -172,6 +232,18 @@ def with_labels(shipped: Shipped, options: Sequence[str], meanings: Mapping[str,
     return replace(shipped, task=shipped.task.with_options(options or shipped.task.options, meanings))
 
 
+def expecting(shipped: Shipped, words: str | Path) -> Shipped:
+    """The same model of speech, which looks for the words of a file; its facts say of `words` which are passed over.
+
+    Raises:
+        DataError, LowrungError: as `models.hot_words.expecting` does.
+    """
+    from lowrung.models import hot_words
+
+    model, told = hot_words.expecting(shipped.model, words)
+    return replace(shipped, model=model, facts={**shipped.facts, "words": told})
+
+
 def shipped_folder(name: str | Path) -> Path | None:
     """The folder of the shipped model that `name` stands for: itself, or the winner of a study's folder."""
     return next((each for each in (Path(name), Path(name) / "model") if (each / FACTS).is_file()), None)
@@ -181,14 +253,32 @@ DEFAULT_OPTIONS = {"entities": ("PER", "ORG", "LOC")}  # what an embedded defaul
 
 
 def default(
-    task: Task[Any], *, model: str = "", options: Sequence[str] = (), meanings: Mapping[str, str] | None = None
+    task: Task[Any],
+    *,
+    model: str = "",
+    options: Sequence[str] = (),
+    meanings: Mapping[str, str] | None = None,
+    terms: Terms | None = None,
 ) -> Shipped:
-    """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a recognizer or a corrector."""
+    """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a recognizer or a corrector.
+
+    An endpoint where `model` is the address of one, asked on `terms`.
+    """
+    from lowrung.models.remote import is_remote, remote_for
+
+    if is_remote(model):
+        task = task.with_options(options or task.options or DEFAULT_OPTIONS.get(task.name, ()), meanings)
+        if task.answer is Choice and not task.options and not task.points:
+            raise DataError(f"task {task.name} needs its labels: rows that carry some, or --options a,b,c")
+        remote = remote_for(task, model, terms)
+        told = {"name": task.name, "options": list(task.options)}
+        made = _hearing(task, remote)
+        return Shipped(task, made, {"task": told, "method": "remote", "source": remote.source.name})
     if task.answer is Text:
         from lowrung.run.methods import foundation
 
-        made = foundation(task, model)
-        return Shipped(task, made, {"task": {"name": task.name, "options": []}, "method": made.name})
+        base = foundation(task, model)
+        return Shipped(task, base, {"task": {"name": task.name, "options": []}, "method": base.name})
     from lowrung.models.catalog import DEFAULT, backbone
     from lowrung.models.tuning import Frozen
     from lowrung.run.adapt import adapt
@@ -197,7 +287,39 @@ def default(
     network = adapt(backbone(model or DEFAULT), task, how=Frozen())
     network.prefixes = None  # one answer needs no cache
     network.name = "zero-shot"
-    return Shipped(task, network, {"task": {"name": task.name, "options": list(task.options)}, "method": "zero-shot"})
+    made = _hearing(task, network, spots=True)
+    return Shipped(task, made, {"task": {"name": task.name, "options": list(task.options)}, "method": "zero-shot"})
+
+
+def _hearing(task: Task[Any], model: Model[Any], *, spots: bool = False) -> Model[Any]:
+    """`model`, which hears and reads first where the task's questions may give sounds and pictures."""
+    if task.answer is not Choice or not set(MEDIA) & set(task.columns):
+        return model
+    from lowrung.models.cascade import Cascade
+
+    return Cascade(model, spots=spots)
+
+
+def endpoint_of(model: Model[Any]) -> Remote | None:
+    """The endpoint that a model asks, None where it asks none."""
+    from lowrung.models.remote import Remote
+
+    inner = getattr(model, "inner", model)
+    return inner if isinstance(inner, Remote) else None
+
+
+def on_terms(shipped: Shipped, terms: Terms, watch: Callable[[int, int], None] | None = None) -> Shipped:
+    """The same model, whose endpoint is asked on these terms; unchanged where it asks none."""
+    remote = endpoint_of(shipped.model)
+    if remote is None:
+        return shipped
+    asked = remote.on(terms, watch)
+    if remote is shipped.model:
+        return replace(shipped, model=asked)
+    from lowrung.models.cascade import Cascade
+
+    outer: Any = shipped.model
+    return replace(shipped, model=Cascade(asked, outer.ears, spots=outer.spots, learnt=outer.learnt))
 
 
 def fingerprint(examples: Sequence[Example[Any]]) -> str:
@@ -207,7 +329,8 @@ def fingerprint(examples: Sequence[Example[Any]]) -> str:
         asked = each.question
         marked = (asked.options, asked.marks) if asked.marks else ()  # rows may differ in nothing else
         media = tuple(_identity(part) for part in asked.given if not isinstance(part, str))
-        digest.update(repr((asked.texts, each.golds, *marked, *media)).encode("utf-8", "backslashreplace"))
+        texts = tuple(part for part in asked.given if isinstance(part, str) and not isinstance(part, Heard))
+        digest.update(repr((texts, each.golds, *marked, *media)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 

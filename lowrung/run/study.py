@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from math import log2
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic
 
-from lowrung.core.answers import A, Choice
+from lowrung.core.answers import A, Choice, Text
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.model import Model
+from lowrung.core.parts import Part
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import keys
@@ -21,12 +21,17 @@ from lowrung.run.augmenting import Tried, checked, rows_of, vetted
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.evaluate import Report, Score, interval
-from lowrung.run.methods import Method, foundation, methods_for
+from lowrung.run.methods import Method, foundation, hears_words, kinds_of, methods_for
+from lowrung.run.pictures import kept, part_of, samples
 from lowrung.run.ship import fingerprint, now, ship, versions
+from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
+from lowrung.run.switching import Reports, sentence, switch_points
+
+if TYPE_CHECKING:
+    from lowrung.models.endpoint import Terms
 
 ALL = "all"
-Reports: TypeAlias = Mapping[tuple[str, int], list[Report[A]]]  # (method, labels) → one a seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,9 @@ def study(
     balanced: bool = False,
     rehearsal: Rehearsal | None = None,
     augment: Sequence[str] = (),
+    words: str | Path = "",
+    silver: Sequence[Row] = (),
+    terms: Terms | None = None,
     watch: Watch | None = None,
 ) -> Study[A]:
     """Set `methods` side by side at each number of `labels`, pick the best, and decide whether it may ship.
@@ -123,33 +131,53 @@ def study(
         labels: numbers of labelled rows; "all" is as many as there are to learn from. 0, the untouched model, is
             always in.
         seeds: how many draws (and initialisations), at least 1.
-        model: a backbone's name, "" for the embedded one.
+        model: a backbone's name, "" for the embedded one; or the address of an endpoint, http://host:port/v1#name,
+            which is then a row of its own beside the embedded one.
         out: a folder for study.json, report.html, the cells (an interrupted study goes on from them) and `model/`.
         confidence: the probability of being better than the untouched model from which the winner ships.
         balanced: draw equally many rows a class instead of in proportion.
         rehearsal: raw text to practise on once; the model that has is a row of its own and a start for others.
         augment: augmentations to try on the winner; it learns from those that help it on rows held out.
+        words: a file of words and phrases that every model of speech in the table expects; see models.hot_words.
+        silver: rows that a model has labelled; methods that learn from them as well are rows of their own.
+        terms: how an endpoint is asked.
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
         DataError: too few rows, only one label to choose from, or a label that only `test` has; text that cannot be
-            read or is too little.
+            read or is too little; silver rows among those that are measured on.
         LowrungError: an unknown task or method, no seed, `labels` that are no numbers, or text for a task that cannot
             be practised.
-        ModelError: no such backbone, or `out`/model holds something else than a shipped model.
+        ModelError: no such backbone, one that cannot learn, or `out`/model holds something else than a shipped model.
     """
+    from lowrung.models.hearing import taught
+    from lowrung.models.remote import is_remote, remote_for
     from lowrung.models.tuning import Prefixes
     from lowrung.tasks import task as named
 
     task = named(task) if isinstance(task, str) else task
-    body = foundation(task, model)
-    plan = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal)
+    remote = remote_for(task, model, terms) if is_remote(model) else None
+    body = foundation(task, "" if remote else model)
+    plan, of_silver = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal, silver, remote)
+    if task.media and any(each.learns for each in plan.methods):
+        taught(body)  # or says at once why it cannot be
     names = checked(task, augment)
     folder = Path(out) if out else None
     start = started(plan.task, rehearsal, base=body, out=folder, watch=_practising(watch)) if rehearsal else None
-    store = Store(folder, plan, body.source.checksum, start.checksum if start else "")
+    encoder, checksum, expected = None, body.source.checksum, ""
+    if words:
+        from lowrung.models.hot_words import expecting
+
+        golds = [each.golds[0].text for each in plan.train if isinstance(each.golds[0], Text)]
+        body, expected = expecting(body, words, texts=golds)
+        start = replace(start, model=expecting(start.model, words, texts=golds)[0]) if start else None
+        checksum += f" {body.how}"
+    if hears_words(plan.task, kinds_of((*plan.train, *plan.test))):
+        plan, encoder = _heard(plan, body)
+        checksum += "".join(f" {kind} {ear.source.checksum}" for kind, ear in encoder.ears.items())
+    store = Store(folder, plan, checksum, start.checksum if start else "")
     prefixes = Prefixes(body) if plan.untouched.body and not task.media else None
-    bench = Bench(plan, body, prefixes, store, watch, start)
+    bench = Bench(plan, body, prefixes, store, watch, start, encoder)
     cells, reports = bench.run()
     original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
@@ -161,16 +189,33 @@ def study(
         chosen = better if chosen == winner else chosen
     shipped = bench.final(chosen)
     summary = tuple(_summary(plan, reports))
-    switch = tuple(_switch_points(plan, reports))
+    switch = tuple(switch_points(plan, reports))
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
-    facts = _facts(plan, model or body.source.name, body.source.checksum, switch, best, compared, confidence)
+    facts = _facts(
+        plan,
+        body.source.name if remote else model or body.source.name,
+        body.source.checksum,
+        switch,
+        best,
+        compared,
+        confidence,
+    )
     if start is not None and rehearsal is not None:
         facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
     if tried:
         facts["augmentations"] = rows_of(tried)
+    if remote is not None:
+        facts["remote"] = {"source": remote.source.name, **bench.bill, "priced": remote.terms.price is not None}
+    if of_silver:
+        facts["silver"] = of_silver
+    picked = samples(best[0])
+    if expected:
+        facts["words"] = expected
+    if picked:
+        facts["samples"] = kept(best[0], picked)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
-        _write(made, Path(out), chosen, body)
+        _write(made, Path(out), chosen, body, [part_of(each, task.media) for each, _ in picked])
     return made
 
 
@@ -199,9 +244,14 @@ def _plan(
     seeds: int,
     balanced: bool,
     rehearsal: Rehearsal | None,
-) -> Plan[A]:
+    silver: Sequence[Row],
+    remote: Any,
+) -> tuple[Plan[A], Mapping[str, Any]]:
+    """The plan, and what is told of the silver rows in it."""
     if rehearsal is not None and task.practice is None:
         raise LowrungError(unpractised(task))
+    gold_only(rows, "rows to learn from, which cross-validation measures on")
+    gold_only(test, "test rows")
     task = task.fitted_to(rows)
     train = tuple(each for each in map(task.example, rows) if each.golds)
     held = tuple(each for each in _examples_of_test(task, test) if each.golds)
@@ -222,8 +272,22 @@ def _plan(
         wanted.add(most if each == ALL else min(int(each), most))
     if wanted == {0}:
         raise LowrungError("--labels names no number above 0; `score` measures the untouched model")
-    ways = methods_for(task, methods, text=rehearsal is not None)
-    return Plan(task, train, held, ways, tuple(sorted(wanted)), seeds, balanced, number)
+    kinds = kinds_of((*train, *held))
+    ways = methods_for(
+        task, methods, text=rehearsal is not None, kinds=kinds, remote=remote is not None, silver=bool(silver)
+    )
+    more, told = silver_examples(task, silver, (*train, *held)) if silver else ((), {})
+    return Plan(task, train, held, ways, tuple(sorted(wanted)), seeds, balanced, number, more, remote), told
+
+
+def _heard(plan: Plan[A], body: Any) -> tuple[Plan[A], Any]:
+    """The plan with what is said in sounds and written in pictures after them, and a models.encoder.Encoder of all."""
+    from lowrung.models.cascade import ears_for, examples_with_words
+    from lowrung.models.encoder import Encoder
+
+    ears = ears_for(kinds_of((*plan.train, *plan.test)))
+    train, test, silver = (examples_with_words(each, ears) for each in (plan.train, plan.test, plan.silver))
+    return replace(plan, train=train, test=test, silver=silver), Encoder(body, ears, keeps=True)
 
 
 def _examples_of_test(task: Task[A], test: Sequence[Row]) -> Iterator[Example[A]]:
@@ -290,57 +354,6 @@ def _summary(plan: Plan[A], reports: Reports[A]) -> Iterator[Line]:
             yield Line(method, number, metric.name, score.value, score.low, score.high)
 
 
-TELLS = 0.9  # the paired probability from which one curve counts as above another
-
-
-def _switch_points(plan: Plan[A], reports: Reports[A]) -> Iterator[dict[str, Any]]:
-    """Which method is best from how many labels on.
-
-    The lead changes hands where a method is better than the leader with probability `TELLS` in the paired
-    comparison; between two measured numbers of labels, where their curves cross if drawn straight over log2(labels).
-    Where the untouched model loses the lead at the first measured number, that number stands: nothing below is known.
-    """
-    metric = plan.task.metrics[0]
-    sign = 1.0 if metric.higher_is_better else -1.0
-    untouched = plan.untouched.name
-    rivals = [method.name for method in plan.methods if method.candidate and method.learns]
-
-    def of(name: str, number: int) -> list[Report[A]]:
-        return reports[(name, number) if plan.method(name).learns else (name, 0)]
-
-    def value(name: str, number: int) -> float:
-        found = of(name, number)
-        return sign * sum(each.value(metric) for each in found) / len(found)
-
-    best, begins, before = untouched, 0, 0
-    for method in plan.methods:  # nothing lies below 0 labels, so that the lead there is taken and not handed over
-        if method.practised and not method.learns and value(method.name, 0) > value(untouched, 0):
-            found = compare(of(untouched, 0), of(method.name, 0), metric)
-            best = method.name if found.probability_better >= TELLS else best
-    for number in plan.labels[1:]:
-        leader = max(rivals, key=lambda name: value(name, number), default=best)
-        ahead = value(leader, number) - value(best, number)
-        if ahead > 0 and compare(of(best, number), of(leader, number), metric).probability_better >= TELLS:
-            crossing = number
-            if before:
-                behind = min(0.0, value(leader, before) - value(best, before))
-                share = behind / (behind - ahead)
-                crossing = max(begins + 1, round(2 ** (log2(before) + share * (log2(number) - log2(before)))))
-            yield {"method": best, "from": begins, "to": crossing}
-            best, begins = leader, crossing
-        before = number
-    yield {"method": best, "from": begins, "to": None}
-
-
-def _sentence(points: Sequence[Mapping[str, Any]]) -> str:
-    """«zero-shot up to about 12 labels, probe to about 90, top from there»"""
-    if len(points) == 1:
-        return f"{points[0]['method']} throughout"
-    told = [f"{points[0]['method']} up to about {points[0]['to']} labels"]
-    told += [f"{each['method']} to about {each['to']}" for each in points[1:-1]]
-    return ", ".join([*told, f"{points[-1]['method']} from there"])
-
-
 def _facts(
     plan: Plan[A],
     model: str,
@@ -362,7 +375,7 @@ def _facts(
         for _, each, said in report.mistakes(20)
     ]
     return {
-        "sentence": _sentence(switch),
+        "sentence": sentence(switch),
         "metric": plan.task.metrics[0].name,
         "higher_is_better": plan.task.metrics[0].higher_is_better,
         "model": model,
@@ -388,18 +401,19 @@ def _class_counts(plan: Plan[A]) -> dict[str, int]:
     return counts
 
 
-def _write(made: Study[A], out: Path, chosen: Method, body: Any) -> None:
+def _write(made: Study[A], out: Path, chosen: Method, body: Any, parts: Sequence[Part]) -> None:
     from lowrung.run.report import card, html
 
     out.mkdir(parents=True, exist_ok=True)
     found = made.to_json()
-    facts = {"method": chosen.name, "seed": 0, "fingerprint": found["fingerprint"], "source": body.source.name}
+    source = made.facts["remote"]["source"] if chosen.remote else body.source.name
+    facts = {"method": chosen.name, "seed": 0, "fingerprint": found["fingerprint"], "source": source}
     ship(made.task, made.model, out / "model", report=found, card=card(found), facts=facts)
     found["sizes"] = {chosen.name: sum(each.stat().st_size for each in (out / "model").iterdir())}
     with atomic(out / "study.json") as new:
         new.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
     try:
-        page = html(found)
+        page = html(found, parts)
     except LowrungError:  # without the extra `report`: a finished study is not thrown away for want of its page
         (out / "report.html").unlink(missing_ok=True)
         return

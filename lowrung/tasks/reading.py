@@ -7,7 +7,7 @@ from random import Random
 from lowrung.core.answers import Text
 from lowrung.core.errors import LowrungError
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task, texts_of
+from lowrung.core.task import Row, Task, text_given, texts_of
 from lowrung.data.media import picture_of
 from lowrung.data.receipts import line
 from lowrung.data.rendering import render
@@ -17,7 +17,8 @@ ENOUGH = 50  # lines that no font can write, after which one knows
 
 
 def ask(row: Row) -> Question:
-    return Question((picture_of(row),))
+    read = text_given(row, "read")
+    return Question(read) if read and not row.get("image") else Question((picture_of(row), *read))
 
 
 def golds(row: Row) -> tuple[Text, ...]:
@@ -49,7 +50,7 @@ TASK = Task(
     name="reading",
     about="what is written in a picture of a line",
     answer=Text,
-    columns=("image",),
+    columns=("image", "read"),
     ask=ask,
     golds=golds,
     metrics=READ,

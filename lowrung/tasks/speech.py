@@ -6,7 +6,7 @@ from random import Random
 
 from lowrung.core.answers import Text
 from lowrung.core.parts import Audio, Question
-from lowrung.core.task import Row, Task, texts_of
+from lowrung.core.task import Row, Task, text_given, texts_of
 from lowrung.data.media import sound_of
 from lowrung.data.speaking import RATE, Voice, speak
 from lowrung.metrics.recognition import HEARD
@@ -15,7 +15,8 @@ LONGEST = 250  # letters of a line that is practised on, about twenty seconds
 
 
 def ask(row: Row) -> Question:
-    return Question((sound_of(row),))
+    heard = text_given(row, "heard")
+    return Question(heard) if heard and not row.get("audio") else Question((sound_of(row), *heard))
 
 
 def golds(row: Row) -> tuple[Text, ...]:
@@ -34,7 +35,7 @@ TASK = Task(
     name="speech",
     about="what is said in a recording, or in a part of it",
     answer=Text,
-    columns=("audio", "start", "end"),
+    columns=("audio", "start", "end", "heard"),
     ask=ask,
     golds=golds,
     metrics=HEARD,

@@ -1,20 +1,15 @@
-"""topic: which of the labels a text (or a pair of texts) belongs to."""
+"""topic: which of the labels something belongs to: a text or a pair, a sound, a picture, or several of these."""
 
 from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task
+from lowrung.data.media import given_of
 from lowrung.metrics.choice import CHOICE
 
 
 def ask(row: Row) -> Question:
-    given = tuple(row[name] for name in ("text", "text_pair") if row.get(name) not in (None, ""))
-    for part in given:
-        if not isinstance(part, str):
-            raise DataError(f"'text' and 'text_pair' hold text, not {part!r}")
-    if not given or not any(part.strip() for part in given):
-        raise DataError("column 'text' is empty")
-    return Question(given)
+    return Question(given_of(row))
 
 
 def golds(row: Row) -> tuple[Choice, ...]:
@@ -28,9 +23,9 @@ def golds(row: Row) -> tuple[Choice, ...]:
 
 TASK = Task(
     name="topic",
-    about="which of the labels a text (or a pair of texts) belongs to",
+    about="which of the labels a text, a sound, a picture or several of them belong to",
     answer=Choice,
-    columns=("text", "text_pair"),
+    columns=("text", "text_pair", "audio", "start", "end", "image", "given"),
     ask=ask,
     golds=golds,
     metrics=CHOICE,
