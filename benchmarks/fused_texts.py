@@ -1,7 +1,6 @@
 """What a recording or a picture adds to somebody else's text of it, and that text to it: fused, and each part alone.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.fused_texts
-    python -m benchmarks.fused_texts --jobs "mended reading" --ways late --seeds 1
+    OMP_NUM_THREADS=1 python -m benchmarks.fusion --jobs "mended speech" "mended reading" "mended text"
 
 `mended speech`: clips of speechocean762 and what pocketsphinx heard in them. The embedded body has learnt from the
 training speakers, so that fusion learns from 20 speakers of the dev split; 5 others of it are dev.
@@ -11,16 +10,15 @@ What the other tools said is kept beside lowrung's caches, since they are slow. 
 rows; all that is fused is compared with it, and with the text as it was given (`first_pass`).
 """
 
-import argparse
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import datasets, kept, reading, speech
+from benchmarks import datasets, reading, speech
 from lowrung.core.errors import LowrungError
 from lowrung.core.task import Example, Metric, Row
 from lowrung.data.cache import home
@@ -35,7 +33,6 @@ from lowrung.run.evaluate import Report, evaluate
 from lowrung.run.methods import recipe
 from lowrung.tasks import task as named
 
-FILE = "fused_texts.json"
 WAYS = ("early", "cross", "late")
 Splits = dict[str, list[Example[Any]]]
 Result = dict[str, Any]
@@ -121,7 +118,7 @@ class Kept:
         return str(said[0].answer.text)
 
 
-def fused(job: Job, quick: bool, seeds: int, ways: Sequence[str] = WAYS) -> Iterator[Result]:
+def fused(job: Job, quick: bool, seeds: int) -> Iterator[Result]:
     """Results of single parts and of fused ones, each as soon as it is there."""
     splits = examples(job, 16 if quick else None)
     base: Any = recognizer("", sense_of(job.task.media))
@@ -132,7 +129,7 @@ def fused(job: Job, quick: bool, seeds: int, ways: Sequence[str] = WAYS) -> Iter
                 model = _single(name, job, base, splits, seed)
                 single[name] = {split: evaluate(job.task, model, splits[split]) for split in ("dev", "test")}
                 yield from _results(job, name, seed, len(splits["train"]), single[name], single)
-        for way in ways:
+        for way in WAYS:
             made = fit_fused_text(way, splits["train"], base=base, dev=splits["dev"], seed=seed)
             reports = {split: evaluate(job.task, made, splits[split]) for split in ("dev", "test")}
             for result in _results(job, way, seed, len(splits["train"]), reports, single):
@@ -218,22 +215,3 @@ JOBS: dict[str, Callable[[bool, int], Iterator[Result]]] = {
     READING.name: lambda quick, seeds: fused(READING, quick, seeds),
     "mended text": of_text,
 }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure text fused with sound and with pictures.")
-    parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=list(JOBS))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="see that it works: few rows, nothing is kept")
-    asked = parser.parse_args()
-    path = kept.place(FILE, quick=asked.quick)
-    for name in asked.jobs:
-        job = {each.name: each for each in (SPEECH, READING)}.get(name)
-        found = fused(job, asked.quick, asked.seeds, asked.ways) if job else JOBS[name](asked.quick, asked.seeds)
-        for row in found:
-            kept.add(path, row)
-
-
-if __name__ == "__main__":
-    main()

@@ -73,17 +73,9 @@ class Lines(IterableDataset[list[Seen]]):
     def __iter__(self) -> Iterator[list[Seen]]:
         torch.set_num_threads(1)
         random = Random(self.seed)
-        while True:
-            pool = sorted((self.one(random) for _ in range(POOL)), key=lambda each: len(each.columns))
-            parts, part = [], list[Seen]()
-            for each in pool:
-                if part and len(each.columns) * (len(part) + 1) > self.settings["columns"]:
-                    parts.append(part)
-                    part = []
-                part.append(each)
-            parts.append(part)
-            random.shuffle(parts)
-            yield from parts
+        yield from recognizers.endless(
+            lambda: self.one(random), lambda each: len(each.columns), random, pool=POOL, budget=self.settings["columns"]
+        )
 
     def one(self, random: Random) -> Seen:
         while True:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import torch
 from rapidfuzz.distance import Levenshtein
@@ -20,6 +21,8 @@ from lowrung.models.decoding import greedy
 from lowrung.models.senses import Body
 from lowrung.models.sound import batched
 from recipes import training
+
+T = TypeVar("T")
 
 
 def learn(
@@ -71,6 +74,22 @@ def learn(
             training.keep(out, moving, optimizer, {"step": step, "spent": spent, "seen": seen, "curve": curve})
     school.eval()
     return {"steps": step, "minutes": round(spent / 60, 1), name: round(seen), "curve": curve}
+
+
+def endless(
+    one: Callable[[], T], size: Callable[[T], int], random: Random, *, pool: int, budget: int
+) -> Iterator[list[T]]:
+    """Endless batches of what `one` draws, `pool` at a time: of like size, none above a `budget` when padded."""
+    while True:
+        parts, part = [], list[T]()
+        for each in sorted((one() for _ in range(pool)), key=size):
+            if part and size(each) * (len(part) + 1) > budget:
+                parts.append(part)
+                part = []
+            part.append(each)
+        parts.append(part)
+        random.shuffle(parts)
+        yield from parts
 
 
 @torch.no_grad()

@@ -115,18 +115,9 @@ class Sounds(IterableDataset[list[Heard]]):
     def __iter__(self) -> Iterator[list[Heard]]:
         torch.set_num_threads(1)
         random = Random(self.seed)
-        while True:
-            pool = sorted((self._one(random) for _ in range(POOL)), key=lambda each: len(each.mel))
-            parts, part, longest = [], list[Heard](), 0
-            for each in pool:
-                longest = max(longest, len(each.mel))
-                if part and longest * (len(part) + 1) > self.settings["frames"]:
-                    parts.append(part)
-                    part, longest = [], len(each.mel)
-                part.append(each)
-            parts.append(part)
-            random.shuffle(parts)
-            yield from parts
+        yield from recognizers.endless(
+            lambda: self._one(random), lambda each: len(each.mel), random, pool=POOL, budget=self.settings["frames"]
+        )
 
     def _one(self, random: Random) -> Heard:
         while True:

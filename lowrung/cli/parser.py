@@ -346,14 +346,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     _task(check)
     check.add_argument("rows", metavar="ROWS", help=f"{ROWS}; a folder's other parts are looked at with it")
     check.add_argument("--test", metavar="ROWS", help="rows that must not repeat ROWS")
-    check.add_argument(
-        "--rename",
-        type=values.pair,
-        action="append",
-        default=[],
-        metavar="OURS=THEIRS",
-        help="read column THEIRS as OURS",
-    )
+    _rename(check)
     _backbone(check)
     _json(check)
 
@@ -421,7 +414,7 @@ def _words(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _reading(parser: argparse.ArgumentParser) -> None:
+def _rename(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rename",
         type=values.pair,
@@ -430,6 +423,10 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         metavar="OURS=THEIRS",
         help="read column THEIRS as OURS",
     )
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    _rename(parser)
     parser.add_argument(
         "--meaning",
         type=values.pair,
