@@ -65,8 +65,12 @@ def test_held_out_rows_decide(spoilt, kept, tmp_path, capsys):
     path.write_text("".join(json.dumps(row) + "\n" for row in made), "utf-8")
     asked = ["study", "topic", str(path), "--methods", "ngrams", "--labels", "0,16", "--seeds", "1", "--json"]
     assert main([*asked, "--augment", "typos,case", "--out", str(tmp_path / "out")]) == 0
-    found = json.loads(capsys.readouterr().out)["augmentations"]
+    told = json.loads(capsys.readouterr().out)
+    found, gate = told["augmentations"], told["gate"]
     assert [each["name"] for each in found] == ["typos", "case"]
     assert all(each["kept"] == (each["probability"] >= 0.8) for each in found)
     assert not any(each["kept"] for each in found) or kept
+    winner = "~".join(["ngrams", *(each["name"] for each in found if each["kept"])])
+    assert gate["winner"] == winner  # what is measured is what may ship
+    assert {each["labels"] for each in told["summary"] if each["method"] == winner} >= {gate["labels"]}
     assert "Augmentations" in (tmp_path / "out" / "report.html").read_text("utf-8")

@@ -144,13 +144,19 @@ class Bench(Generic[A]):
         self.total = sum(self.plan.seeds if method.learns else 1 for method, _ in points)
         self.total += sum(each.candidate and each.learns for each in self.plan.methods) if self.plan.test else 0
         for method, number in points:
-            for seed in range(self.plan.seeds if method.learns else 1):
-                report, fit_seconds = self.cell(method, number, seed)
-                reports.setdefault((method.name, number), []).append(report)
-                told = (metric for metric in self.plan.task.metrics if metric.tells(report.examples))
-                metrics = {metric.name: report.value(metric) for metric in told}
-                cells.append(Cell(method.name, number, seed, metrics, fit_seconds, report.seconds))
+            cells += self.at(method, number, reports)
         return cells, reports
+
+    def at(self, method: Method, number: int, reports: dict[tuple[str, int], list[Report[A]]]) -> list[Cell]:
+        """The cells of one method at one number of labels, one a seed; what was answered goes into `reports`."""
+        cells = []
+        for seed in range(self.plan.seeds if method.learns else 1):
+            report, fit_seconds = self.cell(method, number, seed)
+            reports.setdefault((method.name, number), []).append(report)
+            told = (metric for metric in self.plan.task.metrics if metric.tells(report.examples))
+            metrics = {metric.name: report.value(metric) for metric in told}
+            cells.append(Cell(method.name, number, seed, metrics, fit_seconds, report.seconds))
+        return cells
 
     def cell(self, method: Method, number: int, seed: int) -> tuple[Report[A], float]:
         self.tell(method, number, f"seed {seed}")

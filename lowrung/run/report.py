@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lowrung.core.errors import LowrungError
 from lowrung.core.parts import Part
 from lowrung.run.curves import curves, key
-from lowrung.run.methods import METHODS, REMOTE, ZERO_SHOT
+from lowrung.run.methods import METHODS, REMOTE, ZERO_SHOT, Method
 from lowrung.run.pictures import shown
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def card(study_json: StudyJson) -> str:
     gate, labels = study["gate"], study["options"]
     untouched = gate["shipped"] == gate["original"]
     shape = {"topic": "text-classification", "entities": "token-classification"}.get(study["task"])
-    about = METHODS[gate["shipped"]].about if gate["shipped"] in METHODS else gate["shipped"]
+    method = _method(gate["shipped"])
+    about = method.about if method else gate["shipped"]
     out = ["---", "library_name: lowrung"]
     out += [f"pipeline_tag: {shape}"] if shape else []
     out += ["tags:", *(f"- {tag}" for tag in ("lowrung", "few-shot", study["task"])), "---", ""]
@@ -106,10 +107,10 @@ def card(study_json: StudyJson) -> str:
         more = f" and {len(labels) - 40} more (all are in lowrung.json)" if len(labels) > 40 else ""
         out += [f"- **Labels** ({len(labels)}): {', '.join(map(_code, labels[:40]))}{more}"]
     if study["rows"].get("learn"):
-        learnt = gate["shipped"] not in METHODS or METHODS[gate["shipped"]].learns
+        learnt = method is None or method.learns
         seen = "It learnt from all of them." if learnt else "It has learnt from none of them."
         out += [f"- **Rows with labels in the study**: {study['rows']['learn']:,}. {seen}"]
-    if gate["shipped"] in METHODS and METHODS[gate["shipped"]].practised and study.get("practice"):
+    if method and method.practised and study.get("practice"):
         out += [f"- **Practised on**: {', '.join(map(_code, study['practice']['text']))}"]
     out += ["", "## How good it is", "", _measured(study), ""]
     out += ["| metric | this model | the untouched model |" if not untouched else "| metric | this model |"]
@@ -131,6 +132,11 @@ def card(study_json: StudyJson) -> str:
     told = [("Made", study["date"]), ("with", ", ".join(made)), ("rows' fingerprint", _code(study["fingerprint"]))]
     out += ["; ".join(f"{what} {value}" for what, value in told if value and value != "``") + ".", ""]
     return "\n".join(out)
+
+
+def _method(name: str) -> Method | None:
+    """The method of that name; what it learns from besides stands after «~»."""
+    return METHODS.get(name.partition("~")[0])
 
 
 def _checked(study_json: StudyJson) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def _page(study: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
         "legend": [
             {
                 "method": each,
-                "about": METHODS[each].about if each in METHODS else "",
+                "about": known.about if (known := _method(each)) else "",
                 "key": key(methods, each),
             }
             for each in methods

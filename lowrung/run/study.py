@@ -181,12 +181,15 @@ def study(
     cells, reports = bench.run()
     original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
-    compared = compare(original, reports[winner.name, at], confidence=confidence, closer=True)
-    gate = _gate(plan, winner, at, compared)
-    chosen, tried = plan.method(gate.shipped), tuple[Tried, ...]()
+    tried = tuple[Tried, ...]()
     if names and winner.learns:
         better, tried = vetted(bench, winner, names)
-        chosen = better if chosen == winner else chosen
+        if better != winner:  # it is what may ship, so that it is what is measured
+            cells += bench.at(better, at, reports)
+            winner = better
+    compared = compare(original, reports[winner.name, at], confidence=confidence, closer=True)
+    gate = _gate(plan, winner, at, compared)
+    chosen = winner if gate.shipped == winner.name else plan.method(gate.shipped)
     shipped = bench.final(chosen)
     summary = tuple(_summary(plan, reports))
     switch = tuple(switch_points(plan, reports))
