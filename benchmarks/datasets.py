@@ -27,12 +27,17 @@ Loaded: TypeAlias = tuple[Task[Any], Rows, Rows, Rows]  # the task with its labe
 SPLIT_SEED = 20
 TOPIC_TEST = 500  # accuracy is then good to about ±4 points a run, and a slow tool still answers within a minute
 ENTITIES_TEST = 1000
+SQUAD_DEV = 12  # articles, some 1,800 questions
+PAIRS = 1000
+ACCEPTABLE = "Which of the two sentences is good English?"
+RELATION_DEV = 800  # it has no dev rows of its own
 SMS_TEST = 1000  # of the distinct texts; the set comes without a split
 
 GENDERS = {"F": "feminine", "M": "masculine"}
 
 TOPICS = ("banking77", "trec", "sst2", "sms_spam")
 ENTITIES = ("wnut17", "uner_ewt", "btc")
+TRANSLATIONS = ("multi30k_en_de", "tatoeba_en_zh")
 SPELLING_ZH = ("sighan14", "sighan15", "sighan15_full")
 
 # Labels that are codes, in words, as somebody who knows the set would write them; never tuned on a score.
@@ -152,6 +157,96 @@ def _media(kind: str, name: str, split: str, column: str) -> list[Row]:
         rows = [row for row in map(json.loads, file) if row["split"] == split]
     Random(SPLIT_SEED).shuffle(rows)
     return [row | {column: str(folder / row[column])} for row in rows]
+
+
+def translation(name: str) -> Loaded:
+    """Task, train, dev and test rows, one right translation each; all of them.
+
+    Raises:
+        DataError: no such set, or its folder is not there.
+    """
+    if name not in TRANSLATIONS:
+        raise DataError(unknown("set", name, TRANSLATIONS))
+    sides = [
+        [{"id": row["id"], "text": row["source"], "translation": row["target"]} for row in rows]
+        for rows in (_read("translation", name, split) for split in ("train", "dev", "test"))
+    ]
+    train, dev, test = sides
+    return task_named("translation"), _without(train, test), _without(dev, test), test
+
+
+def relation() -> Loaded:
+    """SemEval-2010 task 8: task, train, dev (`RELATION_DEV` rows of the shuffled training set) and all test rows.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    sides = [
+        [{"id": row["id"], "text": row["text"], "first": row["e1"][:2], "second": row["e2"][:2], "label": row["label"]}
+         for row in _read("relation", "semeval2010_task8", split)]
+        for split in ("train", "test")
+    ]  # fmt: skip
+    train = _shuffled(_without(sides[0], sides[1]))
+    return task_named("relation").fitted_to(train), train[RELATION_DEV:], train[:RELATION_DEV], sides[1]
+
+
+def squad() -> Loaded:
+    """SQuAD 1.1, a row a question: task, train, dev (`SQUAD_DEV` articles of the training set) and SQuAD's dev as test.
+
+    Answers that the copy of the text does not hold are left out, and questions that have no other.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    sides = [
+        [{"id": each["id"], "group": row["title"], "text": row["context"], "question": each["question"],
+          "answers": known}
+         for row in _read("qa", "squad_v1.1", split) for each in row["qas"]
+         if (known := [answer for answer in dict.fromkeys(each["answers"]) if answer in row["context"]])]
+        for split in ("train", "dev")
+    ]  # fmt: skip
+    titles = _shuffled([{"group": title} for title in sorted({row["group"] for row in sides[0]})])
+    held = {row["group"] for row in titles[:SQUAD_DEV]}
+    mixed = _shuffled(sides[0])
+    train, dev = ([row for row in mixed if (row["group"] in held) == side] for side in (False, True))
+    return task_named("answers_in_text"), train, dev, sides[1]
+
+
+def minimal_pairs() -> Rows:
+    """`PAIRS` pairs of sentences of BLiMP, of all its paradigms, as rows of the task choice; for evaluation only.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    made = []
+    for at, row in enumerate(_shuffled(_read("elementary", "blimp", "test"))[:PAIRS]):
+        options = [row["good"], row["bad"]] if at % 2 else [row["bad"], row["good"]]
+        made.append({"id": row["id"], "question": ACCEPTABLE, "options": options, "answer": row["good"]})
+    return made
+
+
+def dialogues(split: str) -> list[Row]:
+    """SGD's dialogues of a split: `id`, and `turns` with `speaker`, `utterance` and `frames`, each with its `service`.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    return _read("dialogue", "sgd", split)
+
+
+def slots(name: str) -> tuple[Rows, Rows]:
+    """Train, shuffled, and test rows of a set of turns: `text`, `requested` slots, and `slots` with their places.
+
+    Raises:
+        DataError: its folder is not there.
+    """
+    train, test = (_read("dialogue", name, split) for split in ("train", "test"))
+    return _shuffled(_without(train, test)), test
+
+
+def corpus(name: str) -> Path:
+    """The file of a raw text."""
+    return _folder() / "corpus" / f"{name}.txt.xz"
 
 
 def _of_gap(row: Row) -> Row:

@@ -16,6 +16,7 @@ _HOME = {  # public name → the room it lives in
     "Image": "core.parts",
     "Text": "core.answers",
     "Choice": "core.answers",
+    "Choices": "core.answers",
     "Span": "core.answers",
     "Spans": "core.answers",
     "Prediction": "core.answers",
@@ -35,6 +36,7 @@ _HOME = {  # public name → the room it lives in
     "evaluate": "run.evaluate",
     "compare": "run.compare",
     "audit": "run.audit",
+    "explain": "run.explaining",
     "study": "run.study",
 }
 __all__ = ["__version__", *sorted(_HOME)]

@@ -14,7 +14,7 @@ import pytest
 from tiny_encoder import NAMES, ROWS, TOPICS, write_tiny_encoder
 
 from lowrung.cli import answering, main
-from lowrung.cli.parser import VERBS
+from lowrung.cli.help import VERBS
 from lowrung.run.fit import fit
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "rows"

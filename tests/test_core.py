@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lowrung import tasks
 from lowrung.core import edits
-from lowrung.core.answers import Choice, Prediction, Span, Spans, Text, parse, write
+from lowrung.core.answers import Choice, Choices, Prediction, Span, Spans, Text, parse, write
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.parts import Audio, Image, Question, name_as_words
 from lowrung.core.task import Example, Task, labels_of
@@ -67,7 +67,10 @@ def test_a_right_answer_outscores_none(task, example):
     """By the metric that decides; the others may be undefined for a single row, as MCC is, but never say worse."""
     for metric in task.metrics:
         sign = 1 if metric.higher_is_better else -1
-        right, none = (sign * metric.finish(metric.count(example, said)) for said in (example.golds[0], None))
+        whole = (Prediction(example.golds[0], 1.0), Prediction(None, 0.0))
+        right, none = (
+            sign * metric.finish(metric.count(example, said if metric.ranks else said.answer)) for said in whole
+        )
         assert right > none or (right == none and metric is not task.metrics[0]), metric.name
 
 
@@ -149,6 +152,7 @@ def test_labels_come_from_the_rows_or_by_name():
 def test_labels_of_answers():
     assert labels_of(Choice("a")) == ("a",)
     assert labels_of(Spans((Span(0, 1, "x"), Span(1, 2, "y")))) == ("x", "y")
+    assert labels_of(Choices(("b", "a", "b"))) == ("a", "b")
     assert labels_of(Text("a")) == ()
 
 
@@ -181,10 +185,32 @@ def test_parsing_refuses_labels_and_options_that_were_not_offered():
     assert parse(Text, "as it is ", question) == Text("as it is ")
 
 
+@given(st.sets(st.sampled_from(("late", "a; b", "Wrong item"))))
+def test_choices_survive_being_written(options):
+    question, found = Question(("x",), options=("late", "a; b", "Wrong item")), Choices(tuple(options))
+    assert parse(Choices, write(found, question), question) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("billing; Delivery", ("billing", "delivery")),
+        ("delivery\nbilling\n", ("billing", "delivery")),
+        ("(None)", ()),
+        ("billing; parcels", None),
+        ("", None),
+        ("none", None),
+    ],
+)
+def test_choices_are_read_out_of_words(said, found):
+    question = Question(("x",), options=("billing", "delivery"))
+    assert parse(Choices, said, question) == (None if found is None else Choices(found))
+
+
 @given(st.text(max_size=40))
 def test_parsing_survives_whatever_a_model_says(words):
     question = Question(("a [b] c",), options=("PER",))
-    for kind in (Text, Choice, Spans):
+    for kind in (Text, Choice, Choices, Spans):
         parse(kind, words, question)
 
 

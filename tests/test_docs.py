@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lowrung.cli import help as verbs_help
 from lowrung.cli import parser
 
 ROOT = Path(__file__).parent.parent
@@ -137,7 +138,7 @@ def _sections(page: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("verb", parser.VERBS)
+@pytest.mark.parametrize("verb", verbs_help.VERBS)
 def test_the_page_of_the_command_line_has_every_verb_and_option(verb: str) -> None:
     _, verbs = parser._parsers()
     of_verb = {each for action in verbs[verb]._actions for each in action.option_strings if each.startswith("--")}

@@ -21,8 +21,9 @@ from lowrung.models.batch import autocast, mapped
 from lowrung.models.channel import Channel
 from lowrung.models.characters import Letters
 from lowrung.models.corrector import Corrector
+from lowrung.models.language_model import language_model
 from lowrung.models.lexicon import Lexicon
-from recipes import chinese, letters, letters_zh, training
+from recipes import chinese, letters, letters_zh, training, writer_en
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -316,3 +317,31 @@ def test_a_step_keeps_to_its_device_and_never_waits_for_it(tmp_path: Path) -> No
         [sys.executable, "-c", code], cwd=ROOT, env=paths, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.endswith("stepped\n"), done.stderr[-2000:]
+
+
+@pytest.mark.filterwarnings(FORKS)
+def test_a_writer_learns_goes_on_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random, words = (
+        Random(0),
+        "parcel money order letter where Ada Grace London arrived broken please account 1912".split(),
+    )
+    lines = [" ".join(random.choices(words, k=14)) + "." for _ in range(300)]
+    with lzma.open(tmp_path / "text.txt.xz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    for name in ("COUNTED", "MEASURED", "ASKED", "EACH"):
+        monkeypatch.setattr(writer_en, name, 2)
+    shape = {"pieces": 320, "layers": 1, "width": 16, "heads": 2, "inner": 32, "positions": 128, "raw": 0.5}
+    asked = {"language": "en", "longest": 40, "damage": [0.2], "warm": 1, "text": {str(tmp_path / "text"): 1}}
+    told, out = {**TINY, **shape, **asked}, tmp_path / "out"
+    writer_en.practise(told, out, steps=2, minutes=9, device=CPU)
+    first = json.loads((out / "body/writer.json").read_text("utf-8"))
+    assert (first["steps"], len(first["curve"])) == (2, 1)
+    assert 0 < first["measured"]["bits_a_byte"] < 12
+    assert sum(each["rows"] for each in first["measured"]["rows"].values()) > 1
+    writer_en.practise(told, out, steps=3, minutes=9, device=CPU)
+    assert json.loads((out / "body/writer.json").read_text("utf-8"))["steps"] == 3
+    assert language_model(str(out / "body")).chats
+    (lesson,) = islice(writer_en.Rows(told, writer_en.tokenizer_of(told, out), size=4, held_out=False), 1)
+    learnt = lesson.targets != writer_en.UNASKED
+    assert learnt[:2].all()  # raw text
+    assert 0 < learnt[2:].float().mean() < 0.6  # the answers alone

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lowrung.cli.asking import asking
+from lowrung.cli.describing import shipped_for
 from lowrung.cli.listening import listened
-from lowrung.core.answers import Choice, Prediction, Spans, Text, write
+from lowrung.core.answers import Choice, Choices, Prediction, Spans, write
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question, kind_of
 from lowrung.core.task import Row, Task
 from lowrung.data.files import holds_rows, iter_rows, needed
 from lowrung.data.formats import PACKINGS, read, unpacked
+from lowrung.metrics.answers import said_of
 
 if TYPE_CHECKING:
-    from lowrung.core.edits import Mend
     from lowrung.run.mending import Wishes
     from lowrung.run.ship import Shipped
 
@@ -46,7 +47,8 @@ class Entry(NamedTuple):
 def answer(asked: argparse.Namespace) -> None:
     from lowrung.run.ship import load, with_labels
 
-    shipped = load(asked.model, options=asked.options, meanings=dict(asked.meaning), model=asked.body)
+    described = shipped_for(asked, lambda media: _rows(asked, media))
+    shipped = described or load(asked.model, options=asked.options, meanings=dict(asked.meaning), model=asked.body)
     shipped = expecting(granted_to(with_labels(shipped, asked.options, dict(asked.meaning)), asked), asked)
     model: Any = shipped.model
     if shipped.task.media == "audio" and list(asked.given) == ["-"]:
@@ -118,37 +120,10 @@ def id_of(entry: Entry) -> Any:
 
 
 def as_object(entry: Entry, said: Prediction[Any]) -> str:
-    from lowrung.run.cells import answer_json
+    from lowrung.run.telling import prediction_json
 
-    found = {
-        "id": id_of(entry),
-        "answer": answer_json(said.answer),
-        "confidence": round(said.confidence, 6),
-        "others": [[answer_json(each), round(share, 6)] for each, share in said.others],
-    }
-    if isinstance(said.answer, Text) and not _heard(entry):
-        found["edits"] = [_edit(each) for each in said.mends]
-    if said.times:
-        found["words"] = [
-            {"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in said.times
-        ]
-    if said.lacking:
-        found["lacking"] = list(said.lacking)
-    return json.dumps(found, ensure_ascii=False)
-
-
-def _heard(entry: Entry) -> bool:
-    return entry.question is not None and not entry.question.texts
-
-
-def _edit(mend: Mend) -> dict[str, Any]:
-    return {
-        "start": mend.start,
-        "end": mend.end,
-        "replacement": mend.text,
-        "confidence": round(mend.confidence, 6),
-        "others": [[text, round(share, 6)] for text, share in mend.others],
-    }
+    assert entry.question is not None
+    return json.dumps({"id": id_of(entry), **prediction_json(said, entry.question)}, ensure_ascii=False)
 
 
 def in_words(entry: Entry, said: Prediction[Any]) -> str:
@@ -157,9 +132,11 @@ def in_words(entry: Entry, said: Prediction[Any]) -> str:
     if said.answer is None:
         return "(no answer)"
     words = write(said.answer, entry.question)
-    if isinstance(said.answer, Choice):
+    if isinstance(said.answer, Choice | Choices):
         without = f" (without {' and '.join(said.lacking)})" if said.lacking else ""
         words = f"{words}\t{said.confidence:.2f}{without}\t{shown(entry.question)}"
+    elif isinstance(said.answer, Spans) and not entry.question.options:
+        words = f"{said_of(said.answer, entry.question.text) or '(the text has no answer)'}\t{said.confidence:.2f}"
     elif not isinstance(said.answer, Spans):
         words = f"{words}\t{said.confidence:.2f}"
     return " ".join(words.splitlines())

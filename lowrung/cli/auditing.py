@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowrung.cli.showing import aligned, printed
 from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
-from lowrung.core.answers import Choice, Prediction, Spans
+from lowrung.core.answers import Choice, Choices, Prediction, Spans, write
 from lowrung.core.edits import between
 from lowrung.core.errors import DataError
 from lowrung.core.task import Example, Row, Task
@@ -131,8 +131,8 @@ def _flip_lines(flip: Flip[Any]) -> Iterator[str]:
 def _said(example: Example[Any], said: Prediction[Any]) -> str:
     """An answer without the text around it: what was chosen, the spans, or what was changed."""
     text, answer = example.question.text, said.answer
-    if isinstance(answer, Choice):
-        return f"{answer.option} {said.confidence:.2f}"
+    if isinstance(answer, Choice | Choices):
+        return f"{write(answer, example.question)} {said.confidence:.2f}"
     if isinstance(answer, Spans):
         return _cut(", ".join(f"[{text[each.start : each.end]}]({each.label})" for each in answer.spans)) or "no span"
     if answer is None:

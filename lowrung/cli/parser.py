@@ -6,101 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from lowrung import __version__
-from lowrung.cli import probing, values
+from lowrung.cli import describing, explaining, keeping, next_rows, probing, serving, values
 from lowrung.cli.asking import add_body, add_terms
+from lowrung.cli.help import VERBS
 from lowrung.core.errors import LowrungError, unknown
-
-VERBS = {  # verb → (one line, examples)
-    "study": (
-        "set the ways to do a task side by side, find where to switch, ship the winner if it is shown to be better",
-        """
-  lowrung study topic examples/rows/topic
-  lowrung study entities train.jsonl --test test.jsonl --labels 0,20,80,all --out runs/names
-  lowrung study topic mails.csv --rename text=body --rename label=folder --methods probe,ngrams --seeds 5
-
-A study that was stopped goes on where it was when the same command is given again.""",
-    ),
-    "fit": (
-        "learn from rows by one method and ship the model, without asking whether it is better",
-        """
-  lowrung fit topic train.jsonl
-  lowrung fit entities train.jsonl --method top --dev dev.jsonl --out models/names""",
-    ),
-    "practice": (
-        "rehearse a task on raw text, without a label, and ship the model",
-        """
-  lowrung practice pronoun --text wiki.txt.xz news.jsonl.gz --minutes 30 --out models/pronoun
-  lowrung practice spelling --text mails.jsonl --column body --out models/spelling
-  lowrung practice --masked --text mails.jsonl --column body --steps 5000 --out models/body
-
-Rows are made of the text as it goes; of every 20 documents one is kept out, and rows made of it say how well it went.
-For spelling the words of the text are counted, and those that are no slips become words of your own.
-A practice that was stopped goes on where it was when the same command is given again.""",
-    ),
-    "answer": (
-        "answer for a text, or for every row of a file of any size",
-        """
-  lowrung answer runs/topic "I was charged twice."
-  lowrung answer runs/entities mails.jsonl --json --out answers.jsonl
-  cat mails.jsonl | lowrung answer runs/topic - --json
-  lowrung answer topic notes.txt --options refund,delivery,praise
-
-With --out, a run that was stopped goes on after its last whole line when the same command is given again.
---json writes one object a row: {"id", "answer", "confidence", "others"}; a row without id is given its number.""",
-    ),
-    "score": (
-        "measure a model on rows with labels, every metric with its 95 % interval",
-        """
-  lowrung score runs/topic test.jsonl
-  lowrung score topic test.jsonl           (the embedded model, untouched, on the labels found in the rows)""",
-    ),
-    "label": (
-        "label raw rows by a model, for others to learn from",
-        """
-  lowrung label topic mails.jsonl --options refund,praise --model http://127.0.0.1:8000/v1#qwen --out silver.jsonl
-  lowrung label topic mails.jsonl --model runs/topic --out silver.jsonl
-  lowrung study topic rows.jsonl --silver silver.jsonl
-
-A run that was stopped, or ended by --max-cost, goes on when the same command is given again.""",
-    ),
-    "compare": (
-        "say whether model B is better than model A on the same rows, and where they differ",
-        """
-  lowrung compare topic runs/topic test.jsonl
-  lowrung compare models/old models/new test.jsonl --json""",
-    ),
-    "audit": (
-        "swap genders, names and dialect marks in rows: how many answers flip, and how far groups are apart",
-        """
-  lowrung audit runs/topic test.jsonl
-  lowrung audit models/pronoun gap-test.jsonl --swaps gender,names
-  lowrung audit pronoun wino/data/*_stereotyped_type1.txt.test      (WinoBias as it is published)
-  lowrung audit runs/topic test.jsonl --groups dialect --json
-
-Rows without a right answer will do for the flips; scores and groups need it.""",
-    ),
-    "probe": probing.VERB,
-    "try": (
-        "an answer now from the embedded model, from the label names alone",
-        """
-  lowrung try entities "Ada Lovelace met Charles Babbage in London."
-  lowrung try pronoun "Ada wrote to Grace because she admired the engine." --pronoun she
-  lowrung try topic "I was charged twice." --options billing,delivery --meaning billing="money and invoices\"""",
-    ),
-    "check": (
-        "say what is odd about rows before anything learns from them; changes nothing",
-        """
-  lowrung check topic train.jsonl --test test.jsonl""",
-    ),
-    "tasks": ("the tasks, what a row of each looks like, and their metrics", "\n  lowrung tasks --json"),
-    "models": ("the models that can be named, and how to bring one's own", "\n  lowrung models"),
-    "methods": ("the ways to take a model to a task", "\n  lowrung methods"),
-    "export": (
-        "write a model as a folder that plain transformers can load",
-        """
-  lowrung export runs/topic --transformers exported""",
-    ),
-}
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace | None:
@@ -156,7 +65,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
 MODEL = "a shipped folder, a study's folder, or a task's name for the embedded model, untouched"
 ROWS = "a file (.jsonl .csv .tsv .txt .conll .parquet, also .gz .xz), a folder with train and test, or hub:owner/name"
-BACKBONE = "minilm (embedded), a local transformers folder, a hub id, or an endpoint as http://host:port/v1#name"
+BACKBONE = "minilm or writer-en (embedded), a transformers folder, a hub id, an endpoint as http://host:port/v1#name"
 SILVER = "rows that `lowrung label` has labelled, to learn from as well"
 
 
@@ -201,7 +110,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     study.add_argument("--silver", metavar="FILE", help=SILVER)
     study.add_argument("--balanced", action="store_true", help="draw equally many rows a class")
     study.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>")
-    _backbone(study)
+    study.add_argument("--model", action="append", default=[], metavar="NAME", help=f"{BACKBONE}; again for another")
     add_terms(study)
     _reading(study)
     _words(study)
@@ -321,6 +230,11 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     _json(audit)
 
     probing.add_options(verbs["probe"])
+    explaining.add_options(verbs["explain"])
+    next_rows.add_options(verbs["next"])
+    serving.add_options(verbs["serve"])
+    keeping.add_options(verbs)
+    _reading(verbs["explain"])
 
     tried = verbs["try"]
     _task(tried)
@@ -332,6 +246,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
         metavar="A,B",
         help="the labels to choose from; for pronoun, the candidates in the text",
     )
+    tried.add_argument("--question", default="", metavar="TEXT", help="for answers_in_text and choice: what is asked")
     tried.add_argument("--pronoun", default="", metavar="WORD", help="for pronoun: the word in the text that is meant")
     tried.add_argument(
         "--meaning", type=values.pair, action="append", default=[], metavar="LABEL=WORDS", help="what a label means"
@@ -349,6 +264,9 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     _rename(check)
     _backbone(check)
     _json(check)
+
+    for verb in ("study", "fit", "answer", "score", "try"):
+        describing.add_options(verbs[verb])
 
     for verb in ("tasks", "models", "methods"):
         _json(verbs[verb])

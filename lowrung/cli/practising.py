@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowrung import tasks
 from lowrung.cli.showing import LINES, aligned, printed, progress
-from lowrung.core.answers import Text
+from lowrung.core.answers import Choice, Text
 from lowrung.core.errors import LowrungError
 from lowrung.core.task import Task
 
@@ -68,7 +68,7 @@ def _rehearsed(asked: argparse.Namespace, task: Task[Any]) -> None:
         scores = {"metric": metric.name, "untouched": before, "practised": after, "held_out_rows": number}
         printed({"task": task.name, "out": str(out), **made.to_json(), **scores})
         return
-    _curve(made.curve, "score" if task.media else "P(right)")
+    _curve(made.curve, "P(right)" if task.answer is Choice and not task.media else "score")
     print(
         f"{out}: practised on {made.rows} rows in {made.seconds:.0f} s{_pace(made.pace)}; {metric.name} {after:.3f} "
         f"against {before:.3f} of the untouched model, on {number} rows of documents that it did not learn from"

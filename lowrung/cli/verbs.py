@@ -11,19 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowrung import tasks
-from lowrung.cli.answering import Entry, answer, expecting, granted_to, in_words, wishes_of
+from lowrung.cli import keeping
+from lowrung.cli.answering import Entry, answer, expecting, in_words, wishes_of
 from lowrung.cli.asking import asking, terms_of
 from lowrung.cli.auditing import audit
+from lowrung.cli.describing import for_task_only, optioned, questions_of, tell
+from lowrung.cli.explaining import explain
 from lowrung.cli.labelling import label, silver, silver_told
+from lowrung.cli.next_rows import next_rows
 from lowrung.cli.practising import paced, practice, rehearsal
 from lowrung.cli.probing import probe
+from lowrung.cli.serving import serve
 from lowrung.cli.showing import aligned, printed, progress, score_lines
 from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
-from lowrung.core.errors import DataError, LowrungError, ModelError
+from lowrung.cli.trying import try_
+from lowrung.core.errors import DataError, ModelError
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import needed, read_rows
 
 if TYPE_CHECKING:
+    from lowrung.data.describing import Description
     from lowrung.run.ship import Shipped
 
 SHOWN = 10  # rows that differ
@@ -33,7 +40,7 @@ def study(asked: argparse.Namespace) -> None:
     from lowrung.models.remote import is_remote
     from lowrung.run.study import study as run
 
-    task, rows = _learning(asked)
+    task, rows, description = _learning(asked)
     test: list[Row] = []
     if asked.test or "test" in parts_of(asked.rows):
         test = read_rows(asked.test or asked.rows, rename=dict(asked.rename), task=task, split="test")
@@ -54,7 +61,8 @@ def study(asked: argparse.Namespace) -> None:
             augment=asked.augment,
             words=asked.words,
             silver=silver(asked, task),
-            terms=terms_of(asked, remote=is_remote(asked.model)),
+            terms=terms_of(asked, remote=any(map(is_remote, asked.model))),
+            description=description,
             watch=watch,
         )
     if asked.words:
@@ -67,6 +75,7 @@ def study(asked: argparse.Namespace) -> None:
     from lowrung.run.report import table
 
     Console().print(table(made.to_json()))
+    tell(made.facts)
     print_tried(made.facts.get("augmentations", ()))
     for line in silver_told(made.facts.get("silver")):
         print(line)
@@ -87,16 +96,18 @@ def print_tried(tried: Sequence[Mapping[str, Any]]) -> None:
 
 
 def fit(asked: argparse.Namespace) -> None:
-    from lowrung.models.remote import is_remote
     from lowrung.run.fit import fit as run
-    from lowrung.run.methods import METHODS, PRACTICE, REMOTE, WITH_SILVER, usual
+    from lowrung.run.fit import usual_with
+    from lowrung.run.methods import METHODS, PRACTICE, ZERO_SHOT
+    from lowrung.run.named import named
     from lowrung.run.practice import SETTINGS
 
-    task, rows = _learning(asked)
+    task, rows, description = _learning(asked)
     dev = read_rows(asked.dev, rename=dict(asked.rename), task=task, split="dev") if asked.dev else []
-    remote = is_remote(asked.model)
-    usual_here = REMOTE if remote else PRACTICE if asked.text else usual(task) + (WITH_SILVER if asked.silver else "")
-    method = asked.method or usual_here
+    found = named(task, asked.model)
+    usual_here = usual_with(task, found, silver=bool(asked.silver))
+    bare = ZERO_SHOT if description and not any(map(task.golds, rows)) and not found.foreign else ""
+    method = asked.method or bare or (PRACTICE if asked.text and not found.foreign else usual_here)
     out = Path(asked.out or f"{_default_out(asked)}-{method}")
     with paced(SETTINGS.batch, "rows") as watch:
         shipped = run(
@@ -111,9 +122,11 @@ def fit(asked: argparse.Namespace) -> None:
             words=asked.words,
             rehearsal=rehearsal(asked),
             silver=silver(asked, task),
-            terms=terms_of(asked, remote=remote),
+            terms=terms_of(asked, remote=found.remote is not None),
+            description=description,
             watch=watch,
         )
+    tell(shipped.facts)
     labels = f", labels {', '.join(shipped.task.options)}" if shipped.task.options else ""
     if shipped.facts.get("budget"):
         print(f"lowrung: {shipped.facts['budget']}", file=sys.stderr)
@@ -142,6 +155,8 @@ def score(asked: argparse.Namespace) -> None:
         "unanswered": report["unanswered"],
         "lacking": report["lacking"],
     }
+    if "formats" in shipped.facts:
+        found["formats"] = shipped.facts["formats"]
     if asked.json:
         printed(found)
         return
@@ -149,6 +164,7 @@ def score(asked: argparse.Namespace) -> None:
         f"{asked.model} ({shipped.facts.get('method', shipped.model.name)}) on {found['rows']} rows of {asked.rows}\n"
     )
     print(aligned([("metric", "value", "low", "high"), *score_lines(found["metrics"])]))
+    tell(shipped.facts)
     if found["lacking"]:
         lacks = ", ".join(f"{number} lack {kind}" for kind, number in found["lacking"].items())
         print(f"\nof the kinds of parts that the model learnt from, {lacks}")
@@ -181,7 +197,7 @@ def compare(asked: argparse.Namespace) -> None:
         {
             "id": examples[at].id,
             "text": " | ".join(examples[at].question.texts),
-            "gold": answer_json(examples[at].golds[0]),
+            "gold": answer_json(examples[at].golds[0]) if examples[at].golds else None,
             "one": answer_json(reports[0].predictions[at].answer),
             "two": answer_json(reports[1].predictions[at].answer),
         }
@@ -201,36 +217,6 @@ def compare(asked: argparse.Namespace) -> None:
             print(f"  {right}  {name}: {in_words(Entry(at + 1, {}, examples[at].question), report.predictions[at])}")
     if len(differing) > SHOWN:
         print(f"\n… and {len(differing) - SHOWN} more; --json has them all")
-
-
-def try_(asked: argparse.Namespace) -> None:
-    from lowrung.cli.answering import as_object
-    from lowrung.run.ship import default
-
-    task, row = tasks.task(asked.task), _tried(asked)
-    options = () if task.points else asked.options
-    shipped = default(task, model=asked.model, options=options, meanings=dict(asked.meaning))
-    entry = Entry(1, row, shipped.question(row))
-    with asking(expecting(granted_to(shipped, asked), asked), asked, bar=False) as shipped:
-        said = shipped.answer(row)
-    if asked.json:
-        print(as_object(entry, said))
-        return
-    print(in_words(entry, said))
-    for each, share in said.others:
-        print(in_words(entry, replace(said, answer=each, confidence=share)))
-
-
-def _tried(asked: argparse.Namespace) -> Row:
-    if asked.task == "pronoun":
-        from lowrung.tasks.pronoun import row_of
-
-        if not asked.pronoun:
-            raise LowrungError("pronoun: --pronoun names the word in the text that is meant, as in --pronoun she")
-        return row_of(asked.text, asked.pronoun, asked.options)
-    if asked.pronoun:
-        raise LowrungError(f"--pronoun is for the task pronoun, not for {asked.task}")
-    return {tasks.task(asked.task).media or "text": asked.text}
 
 
 def check(asked: argparse.Namespace) -> None:
@@ -284,18 +270,19 @@ def list_tasks(asked: argparse.Namespace) -> None:
 
 
 def list_models(asked: argparse.Namespace) -> None:
-    from lowrung.models.catalog import embedded
+    from lowrung.models import catalog, language_model
 
+    own = {**catalog.embedded(), **language_model.embedded()}
     ways = {
-        "a folder": "any transformers encoder with .safetensors weights, as in --model ./my-bert",
+        "a folder": "any transformers encoder or language model with .safetensors weights, as in --model ./my-bert",
         "a hub id": "owner/name, fetched once and kept by the hub's client, as in --model intfloat/e5-small-v2",
         "an endpoint": "OpenAI-compatible, asked in words, as in --model http://127.0.0.1:8000/v1#name",
         "a shipped model": "the folder that study or fit wrote, for answer, score, compare and export",
     }
     if asked.json:
-        printed({"embedded": embedded(), "others": ways})
+        printed({"embedded": own, "others": ways})
         return
-    print(aligned(list({**embedded(), **ways}.items())))
+    print(aligned(list({**own, **ways}.items())))
 
 
 def list_methods(asked: argparse.Namespace) -> None:
@@ -336,6 +323,10 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "compare": compare,
     "audit": audit,
     "probe": probe,
+    "explain": explain,
+    "next": next_rows,
+    "serve": serve,
+    **keeping.HANDLERS,
     "try": try_,
     "check": check,
     "tasks": list_tasks,
@@ -345,18 +336,18 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _learning(asked: argparse.Namespace) -> tuple[Task[Any], list[Row]]:
-    """The task with the labels of the rows to learn from, and those rows."""
-    task = tasks.task(asked.task)
+def _learning(asked: argparse.Namespace) -> tuple[Task[Any], list[Row], Description | None]:
+    """The task with the labels of the rows to learn from, those rows, and the task in words where it is told."""
+    task, description = optioned(tasks.task(asked.task), asked)
     rows = read_rows(asked.rows, rename=dict(asked.rename), task=task, split="train")
-    _labelled(task, rows, asked.rows)
-    task = task.fitted_to(rows)
-    return meant(task, asked), rows
+    if not (description and task.options):  # which can be chosen among without one label
+        _labelled(task, rows, asked.rows)
+    return meant(task.fitted_to(rows), asked), rows, description
 
 
 def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
-    """The rows that carry a right answer, at least one."""
-    found = [row for row in rows if task.golds(row)]
+    """The rows that carry a right answer, or checks of one; at least one."""
+    found = [row for row in rows if task.golds(row) or task.question(row).checks]
     if not found:
         column = next(name for name in task.sample if name not in task.columns)
         theirs = ", ".join(map(str, dict.fromkeys(name for row in rows[:100] for name in row)))
@@ -383,8 +374,12 @@ def _measured(
     if isinstance(found, Task):
         known = () if beside is None or isinstance(beside, Task) else beside.task.options
         body = getattr(asked, "body", "")
-        shipped = default(meant(found.with_options(known).fitted_to(rows), asked), model=body)
+        described, description = optioned(found.with_options(known), asked)
+        task = meant(described.fitted_to(rows), asked)
+        questions = questions_of(task, rows) if description else ()
+        shipped = default(task, model=body, description=description, questions=questions)
     else:
+        for_task_only(asked, asked.model)
         shipped = found
     examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]
     if len(examples) < len(rows):

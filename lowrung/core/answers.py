@@ -1,4 +1,4 @@
-"""The three shapes of answer, the prediction around one, and their form in words."""
+"""The four shapes of answer, the prediction around one, and their form in words."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class Choice:
     """One of the question's options."""
 
     option: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Any number of the question's options, none of them as well; kept in the order of the alphabet, each once."""
+
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(sorted(set(self.options))))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,7 +71,7 @@ class Spans:
         object.__setattr__(self, "spans", ordered)
 
 
-Answer: TypeAlias = Text | Choice | Spans
+Answer: TypeAlias = Text | Choice | Choices | Spans
 A = TypeVar("A", bound=Answer)
 A_co = TypeVar("A_co", bound=Answer, covariant=True)
 
@@ -73,7 +83,8 @@ class Prediction(Generic[A_co]):
     Args:
         answer: the answer; None where the model has none (counted, never guessed).
         confidence: in [0, 1].
-        others: the next best answers with their confidence, best first.
+        others: the next best answers with their confidence, best first; of Choices, each option by itself with the
+            probability that it belongs.
         mends: of a Text that mends the question's text: the edits that make it, each with a confidence of its own.
         times: of a Text that was heard: each word with the seconds where it begins and ends.
         lacking: the kinds of parts (core.parts.KINDS) that the model learnt from and this question does not give.
@@ -91,16 +102,22 @@ class Prediction(Generic[A_co]):
             raise ValueError(f"a confidence lies in [0, 1], not {self.confidence}")
 
 
+NOTHING = "(none)"  # Choices of no option, in words
+
+
 def write(answer: Answer, question: Question) -> str:
     r"""What a generating model should say for `answer`.
 
-    Text and Choice are their own words. Spans are written into the text as `[Paris](LOC)`, with
+    Text and Choice are their own words. Choices are parted by semicolons, or stand one a line where one
+    of them has such in it; `NOTHING` says that there are none. Spans are written into the text as `[Paris](LOC)`, with
     `\`, `[` and `]` of the text escaped by `\`, so that offsets survive.
     """
     if isinstance(answer, Text):
         return answer.text
     if isinstance(answer, Choice):
         return answer.option
+    if isinstance(answer, Choices):
+        return ("\n" if any(";" in option for option in answer.options) else "; ").join(answer.options) or NOTHING
     pieces, at = [], 0
     for span in answer.spans:
         pieces.append(_escape(question.text[at : span.start]))
@@ -112,7 +129,8 @@ def write(answer: Answer, question: Question) -> str:
 def parse(kind: type[A], text: str, question: Question) -> A | None:
     """The answer that a model's words stand for, or None where they stand for none.
 
-    A Choice must be one of the question's options (case and outer space aside). Marked Spans must
+    A Choice must be one of the question's options (case and outer space aside); Choices too, one a line or parted by
+    semicolons. Marked Spans must
     repeat the question's text and use its options as labels where it has options.
     """
     if kind is Text:
@@ -122,7 +140,20 @@ def parse(kind: type[A], text: str, question: Question) -> A | None:
         exact = [option for option in question.options if option == text.strip()]
         folded = exact or [each for each in question.options if each.strip().casefold() == said]
         return Choice(folded[0]) if len(folded) == 1 else None  # type: ignore[return-value]
+    if kind is Choices:
+        return _parse_choices(text, question)  # type: ignore[return-value]
     return _parse_spans(text, question)  # type: ignore[return-value]
+
+
+def _parse_choices(text: str, question: Question) -> Choices | None:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if [line.casefold() for line in lines] == [NOTHING] and NOTHING not in question.options:
+        return Choices()
+    for parts in (lines, [part for line in lines for part in line.split(";") if part.strip()]):
+        found = [parse(Choice, part, question) for part in parts]
+        if found and all(found):
+            return Choices(tuple(each.option for each in found if each))
+    return None
 
 
 _MARKED = re.compile(r"\\(?P<escaped>.)|\[(?P<inside>(?:\\.|[^\\\[\]])+)\]\((?P<label>[^()]*)\)", re.S)

@@ -134,6 +134,7 @@ class Question:
         options: candidates (Choice), label names (Spans), () (Text).
         meanings: what each option means in words, as many as there are options, or ().
         marks: the pieces of the first text it is about: a pronoun, its candidates, two entities.
+        checks: what a Text must keep to, as (name, value in JSON); the instruction says the same in words.
 
     Raises:
         ValueError: nothing is given, an option is repeated, meanings and options differ in number,
@@ -145,6 +146,7 @@ class Question:
     options: tuple[str, ...] = ()
     meanings: tuple[str, ...] = ()
     marks: tuple[Span, ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.given:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 from typing import Any, Generic, TypeAlias
 
-from lowrung.core.answers import A, Choice, Spans
+from lowrung.core.answers import A, Choice, Choices, Span, Spans, Text
 from lowrung.core.errors import DataError, unknown
 from lowrung.core.parts import Question
 
@@ -32,6 +33,11 @@ class Example(Generic[A]):
     group: str = ""
     facets: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def judged(self) -> bool:
+        """Whether an answer can be told to be right: by a gold, or by the checks of its question."""
+        return bool(self.golds or self.question.checks)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric(Generic[A]):
@@ -39,18 +45,20 @@ class Metric(Generic[A]):
 
     Args:
         name: the field's name for it.
-        count: events of one example and the answer to it (None: no answer).
+        count: events of one example and the answer to it (None: no answer); where it `ranks`, and the Prediction.
         finish: summed events → score; must work elementwise when the events are arrays.
         needs: the facet that it tells apart, "" for none; it says nothing of rows that all lack it.
         of: the examples that it is for, where not for all; it is left out where there is none of them.
+        ranks: whether it counts where the right answer stands among all that a Prediction tells.
     """
 
     name: str
-    count: Callable[[Example[A], A | None], Counts]
+    count: Callable[[Example[A], Any], Counts]
     finish: Callable[[Counts], Any]
     higher_is_better: bool = True
     needs: str = ""
     of: Callable[[Example[Any]], bool] | None = None
+    ranks: bool = False
 
     def tells(self, examples: Iterable[Example[Any]]) -> bool:
         """Whether it says anything of `examples`."""
@@ -75,7 +83,10 @@ class Task(Generic[A]):
         options: the labels in play; `with_options` or `fitted_to` sets them.
         meanings: label → what it means in words, for labels whose name says little.
         facets: columns that metrics may tell apart and no model may see.
-        points: whether each question brings its own options and marks them in its text, so that there are no labels.
+        points: whether each question brings its own options, so that there are no labels; it may mark them in its text.
+        extracts: whether an answer is one span of the first text, or none, for what the further texts ask; there are no
+            labels either.
+        mends: whether a right answer is the first text with its faults mended, and nothing else changed.
         practice: raw text → rows without labels, where the task can be rehearsed.
     """
 
@@ -91,13 +102,30 @@ class Task(Generic[A]):
     meanings: Mapping[str, str] = field(default_factory=dict)
     facets: tuple[str, ...] = ()
     points: bool = False
+    extracts: bool = False
+    mends: bool = False
     practice: Callable[[Iterable[str], Random], Iterator[Row]] | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its answers are made of labels that are the same for all questions."""
+        return not (self.points or self.extracts)
+
+    @property
+    def marks(self) -> bool:
+        """Whether its questions mark the pieces of the text that they are about."""
+        return bool(self.question(self.sample).marks)
 
     @property
     def media(self) -> str:
         """What its rows cannot do without: "audio", "image", or nothing where they may be of text alone."""
         needed = () if "text" in self.columns else self.columns
         return next((column for column in needed if column in ("audio", "image")), "")
+
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are new texts: neither a given one mended, nor what was heard or read."""
+        return self.answer is Text and not (self.mends or self.media)
 
     def question(self, row: Row) -> Question:
         """The question of `row`, with the task's options where the row brings none of its own."""
@@ -124,8 +152,8 @@ class Task(Generic[A]):
         return replace(self, options=tuple(dict.fromkeys(options)), meanings=known)
 
     def fitted_to(self, rows: Iterable[Row]) -> Task[A]:
-        """The same task with the labels found in `rows` added to its own, in sorted order; itself where it `points`."""
-        if self.points:
+        """The same task with the labels found in `rows` added to its own, in sorted order; itself where it has none."""
+        if not self.labelled:
             return self
         found = {label for row in rows for gold in self.golds(row) for label in labels_of(gold)}
         return replace(self, options=(*self.options, *sorted(found - set(self.options))))
@@ -145,6 +173,39 @@ def text_of(row: Row) -> str:
     if not text or not text.strip():
         raise DataError("column 'text' is empty")
     return text
+
+
+def mark_of(text: str, value: Any, label: str) -> Span:
+    """A `[start, end]` of a row as a mark of `text`; raises DataError where it is none, or marks nothing but blanks."""
+    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) == 2
+    if not listed or not all(isinstance(at, int) and not isinstance(at, bool) for at in value):
+        raise DataError(f"a {label} is [start, end], two whole numbers that count characters, not {value!r}")
+    start, end = value
+    if not 0 <= start < end:
+        raise DataError(f"a {label} needs 0 <= start < end, not {start}-{end}")
+    if end > len(text):
+        raise DataError(f"{label} {start}-{end} ends after the text does ({len(text)} characters)")
+    if not text[start:end].strip():
+        raise DataError(f"{label} {start}-{end} holds only blanks")
+    return Span(start, end, label)
+
+
+def apart(marks: Iterable[Span]) -> None:
+    """Raises DataError where two marks overlap."""
+    for left, right in pairwise(sorted(marks)):
+        if right.start < left.end:
+            told = [f"{each.label} {each.start}-{each.end}" for each in (left, right)]
+            raise DataError(f"{told[0]} and {told[1]} overlap")
+
+
+def label_gold(row: Row) -> tuple[Choice, ...]:
+    """The label in a row's column `label`, () where it has none; raises DataError where it is the name of none."""
+    label = row.get("label")
+    if label is None:
+        return ()
+    if isinstance(label, bool) or not isinstance(label, str | int) or str(label).strip() == "":
+        raise DataError(f"'label' holds the name of a label, not {label!r}")
+    return (Choice(str(label)),)
 
 
 def texts_of(row: Row, column: str) -> tuple[str, ...]:
@@ -173,7 +234,7 @@ def text_given(row: Row, column: str) -> tuple[str, ...]:
 
 
 def labels_of(gold: object) -> tuple[str, ...]:
-    """The label names in an answer: a Choice's option, the Spans' labels, () for a Text."""
-    if isinstance(gold, Choice):
-        return (gold.option,)
+    """The label names in an answer: a Choice's option, those of Choices, the Spans' labels, () for a Text."""
+    if isinstance(gold, Choice | Choices):
+        return gold.options if isinstance(gold, Choices) else (gold.option,)
     return tuple(span.label for span in gold.spans) if isinstance(gold, Spans) else ()

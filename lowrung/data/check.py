@@ -297,7 +297,7 @@ def _labels(side: _Side) -> Counter[str]:
     if len({example.question.options for example in side.examples.values()}) > 1:
         return Counter()
     golds = (gold for example in side.examples.values() for gold in example.golds[:1])
-    return Counter(label for gold in golds for label in labels_of(gold))
+    return Counter(label for gold in golds for label in labels_of(gold) if label)
 
 
 def _label_counts(side: _Side) -> list[Finding]:

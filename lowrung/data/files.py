@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -165,15 +166,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         for each in temporary.rglob("*"):
             if not each.is_symlink():
                 _flush(each)
-        if path.exists():
-            os.rename(path, old)
-        os.rename(temporary, path)
+        if not (path.exists() and _exchanged(temporary, path)):
+            if path.exists():
+                os.rename(path, old)
+            os.rename(temporary, path)
         _flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.rename(old, path)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _exchanged(one: Path, two: Path) -> bool:
+    """Let two folders take each other's place in one step, so that there is no moment without either; whether this
+    system can."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2  # Linux
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0)
 
 
 def _beside(path: Path) -> Path:

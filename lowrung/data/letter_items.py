@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from string import ascii_lowercase
@@ -34,6 +34,7 @@ class Item:
 
 
 Make = Callable[[str, Sequence[str], Random], Item | None]
+Edited = Iterator[tuple[tuple[int, ...], str]]  # an answer, and what the word then is
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Kind:
         asks: how many questions there are of a word: a place, a letter; 1 where there is nothing to choose.
         sizes: how many answers each part of the answer has.
         make: (word, all words of its side, random) -> an item, or None where the word allows none.
+        follows: (words as they are spelt, asked) -> the answer. Of a kind that asks for the change between two words it
+            lacks, and `edits` gives of a word all answers and what it then is.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Kind:
     asks: int
     sizes: tuple[int, ...]
     make: Make
+    follows: Callable[[Sequence[str], int], tuple[int, ...]] | None = None
+    edits: Callable[[str], Edited] | None = None
 
 
 def sides(words: Iterable[str], numbers: Sequence[int], random: Random) -> list[list[str]]:
@@ -180,20 +185,78 @@ def _distance(word: str, words: Sequence[str], random: Random) -> Item | None:
     return None
 
 
+def _edits_insert(word: str) -> Edited:
+    for at in range(len(word) + 1):
+        yield from (((_place(each), at), word[:at] + each + word[at:]) for each in ascii_lowercase)
+
+
+def _edits_delete(word: str) -> Edited:
+    yield from (((_place(each), at), word[:at] + word[at + 1 :]) for at, each in enumerate(word))
+
+
+def _edits_swap(word: str) -> Edited:
+    yield from (((at,), word[:at] + word[at + 1] + word[at] + word[at + 2 :]) for at in range(len(word) - 1))
+
+
+def _edits_substitute(word: str) -> Edited:
+    for at in range(len(word)):
+        yield from (((_place(each), at), word[:at] + each + word[at + 1 :]) for each in ascii_lowercase)
+
+
+def _letter_at(words: Sequence[str], at: int) -> tuple[int, ...]:
+    return (_place(words[0][min(at, len(words[0]) - 1)]),)
+
+
+def _often(words: Sequence[str], letter: int, most: int) -> tuple[int, ...]:
+    return (min(words[0].count(ascii_lowercase[letter]), most),)
+
+
+def _long(words: Sequence[str], _: int) -> tuple[int, ...]:
+    return (min(max(len(words[0]), SHORTEST), LONGEST) - SHORTEST,)
+
+
 _ALL = len(ascii_lowercase)
 KINDS = (
-    Kind("spell", "the letter at a place", LONGEST, (_ALL,), _spell),
-    Kind("first", "the first letter", 1, (_ALL,), _end(0)),
-    Kind("last", "the last letter", 1, (_ALL,), _end(-1)),
-    Kind("contains", "whether a letter is in the word", _ALL, (2,), _contains),
-    Kind("count", "how often: never, once, more", _ALL, (3,), _count),
-    Kind("length", "how many letters", 1, (LONGEST - SHORTEST + 1,), _length),
-    Kind("insert", "which letter was put in, and where", 1, (_ALL, PLACES), _insert),
-    Kind("delete", "which letter was left out, and where", 1, (_ALL, LONGEST), _delete),
-    Kind("swap", "where two neighbours were swapped", 1, (LONGEST - 1,), _swap),
-    Kind("substitute", "which letter was put in another's place, and where", 1, (_ALL, LONGEST), _substitute),
-    Kind("rhyme", f"whether two words end in the same {ENDING} letters", 1, (2,), _rhyme),
-    Kind("order", "which of two words is first in the alphabet", 1, (2,), _order),
-    Kind("distance", "how many edits apart, 0 to 3", 1, (4,), _distance),
+    Kind("spell", "the letter at a place", LONGEST, (_ALL,), _spell, _letter_at),
+    Kind("first", "the first letter", 1, (_ALL,), _end(0), lambda words, _: _letter_at(words, 0)),
+    Kind("last", "the last letter", 1, (_ALL,), _end(-1), lambda words, _: _letter_at(words, LONGEST)),
+    Kind("contains", "whether a letter is in the word", _ALL, (2,), _contains, lambda words, at: _often(words, at, 1)),
+    Kind("count", "how often: never, once, more", _ALL, (3,), _count, lambda words, at: _often(words, at, 2)),
+    Kind("length", "how many letters", 1, (LONGEST - SHORTEST + 1,), _length, _long),
+    Kind("insert", "which letter was put in, and where", 1, (_ALL, PLACES), _insert, edits=_edits_insert),
+    Kind("delete", "which letter was left out, and where", 1, (_ALL, LONGEST), _delete, edits=_edits_delete),
+    Kind("swap", "where two neighbours were swapped", 1, (LONGEST - 1,), _swap, edits=_edits_swap),
+    Kind(
+        "substitute",
+        "which letter was put in another's place, and where",
+        1,
+        (_ALL, LONGEST),
+        _substitute,
+        edits=_edits_substitute,
+    ),
+    Kind(
+        "rhyme",
+        f"whether two words end in the same {ENDING} letters",
+        1,
+        (2,),
+        _rhyme,
+        lambda words, _: (int(words[0][-ENDING:] == words[1][-ENDING:]),),
+    ),
+    Kind(
+        "order",
+        "which of two words is first in the alphabet",
+        1,
+        (2,),
+        _order,
+        lambda words, _: (int(words[0] < words[1]),),
+    ),
+    Kind(
+        "distance",
+        "how many edits apart, 0 to 3",
+        1,
+        (4,),
+        _distance,
+        lambda words, _: (min(Levenshtein.distance(*words), 3),),
+    ),
 )
 CHANGED = frozenset(("insert", "delete", "swap", "substitute", "distance"))  # kinds whose second word is made

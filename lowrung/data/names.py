@@ -7,8 +7,9 @@ are data, a language at a time.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from random import Random
 
 from lowrung.core.words import words
 
@@ -60,6 +61,25 @@ _NEVER = frozenset().union(*COMMON.values())
 def sentence_ends(text: str) -> list[int]:
     """Where sentences end, in characters, ascending; the end of the text is not among them."""
     return [found.end() for found in _END.finditer(text) if found.end() < len(text)]
+
+
+def passages(lines: Iterable[str], random: Random, *, sentences: tuple[int, int], longest: int) -> Iterator[str]:
+    """Neighbouring sentences, of long lines a few, of short lines several lines; an empty line is a border.
+
+    Args:
+        sentences: how many at least and at most, drawn anew each time. longest: characters; longer ones are left out.
+    """
+    held = ""
+    for line in lines:
+        line = " ".join(line.split())
+        held = f"{held} {line}".strip() if line else ""
+        ends = [*sentence_ends(held), len(held)]
+        while len(ends) >= sentences[0]:
+            taken = min(len(ends), random.randint(*sentences))
+            passage, held = held[: ends[taken - 1]], held[ends[taken - 1] :].lstrip()
+            ends = [*sentence_ends(held), len(held)] if held else []
+            if len(passage) <= longest:
+                yield passage
 
 
 def language_of(text: str) -> str:

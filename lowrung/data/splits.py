@@ -17,9 +17,9 @@ Split = tuple[list[int], list[int]]  # (train, test) as indices into the example
 def keys(examples: Sequence[Example[Any]]) -> list[str]:
     """What each example counts as when a split is stratified; only the first gold is looked at.
 
-    A Choice counts as its option, or as that option's place where the questions bring options of their own; Spans as
-    the rarest of its labels (by the number of examples that have it), so that rare labels are spread too; a Text,
-    Spans without a span and an example without golds count as "".
+    A Choice counts as its option, or as that option's place where the questions bring options of their own; Choices and
+    Spans as the rarest of their labels (by the number of examples that have it), so that rare labels are spread too; a
+    Text, Choices or Spans without a label and an example without golds count as "".
     """
     own = len({example.question.options for example in examples}) > 1
     labels = [_labels(example, own) if example.golds else set[str]() for example in examples]

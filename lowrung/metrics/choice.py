@@ -29,7 +29,7 @@ def _accuracy(counts: Counts) -> Any:
     return ratio(right, sum((n for event, n in counts.items() if _confusion(event)), 0.0))
 
 
-def _macro_f1(counts: Counts) -> Any:
+def macro_of_labels(counts: Counts) -> Any:
     """The mean F1 of the labels that occur as gold or as answer (scikit-learn's default set of labels)."""
     labels = sorted({event[1] for event in counts if isinstance(event, tuple) and event[0] in ("tp", "fp", "fn")})
     scores, present = 0.0, 0.0
@@ -63,6 +63,6 @@ def _confusion(event: Any) -> bool:
 
 
 accuracy = Metric("accuracy", count, _accuracy)
-macro_f1 = Metric("macro_f1", count, _macro_f1)
+macro_f1 = Metric("macro_f1", count, macro_of_labels)
 mcc = Metric("mcc", count, _mcc)
 CHOICE = (accuracy, macro_f1, mcc)

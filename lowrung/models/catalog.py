@@ -70,6 +70,8 @@ def backbone(name: str = DEFAULT) -> TextBackbone:
         return _loaded(str(folder), Source(name, MINILM_SHA256), tagging_layer=3)
     if name in embedded():
         return _of_folder(OWN / name, name)
+    if name and (OWN / name / "writer.json").is_file():
+        raise ModelError(f"{name} writes, and has no states to put a head on; methods writer, writer+shots, … take it")
     path = Path(name)
     if path.is_dir():
         return _of_folder(path, str(path.resolve()))
@@ -143,8 +145,7 @@ def save_letters(
     about = {
         "base": base,
         "base_checksum": own.source.checksum,
-        "size": body.letters.letter.embedding_dim,
-        "channels": body.letters.first.out_channels,
+        **body.letters.settings(),
         "language": language,
         "tagging_layer": made.tagging_layer,
     }
@@ -162,7 +163,8 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
         own = backbone(facts["base"])
         if own.source.checksum != facts["base_checksum"]:
             raise ModelError(f"{folder}: was made on other weights of {facts['base']} than the ones found here")
-        letters = Letters(own.width, size=facts["size"], channels=facts["channels"])
+        told = {"size": facts["size"], "channels": facts["channels"], "places": facts.get("places", False)}
+        letters = Letters(own.width, **told)
         stored = load_file(folder / "model.safetensors")
         state = {name: each for name, each in stored.items() if not name.startswith("reader.")}
         table = own.body.get_submodule("embeddings.word_embeddings")
@@ -229,7 +231,7 @@ def fetched(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
+    wanted = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
         if not any(folder.glob("*.safetensors")):

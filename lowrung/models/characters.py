@@ -2,7 +2,8 @@
 
 Subword bodies are blind to spelling: a typo breaks a word into pieces that mean something else, and an uncased body
 sees no names. Here a small convolution over the letters of each word, case kept, gives a vector and a gate that are
-joined to the embeddings of the word's pieces; every layer above reads both.
+joined to the embeddings of the word's pieces; every layer above reads both. The convolution keeps the most of each of
+its channels, wherever it was met; which letter stands at which place may be added to that.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class Letters(nn.Module):
 
     Args:
         width: D of the body. size: of a letter's vector. channels: of the two convolutions.
+        places: whether the vector also tells the letters by their places.
     """
 
-    def __init__(self, width: int, *, size: int = 64, channels: int = 384) -> None:
+    def __init__(self, width: int, *, size: int = 64, channels: int = 384, places: bool = False) -> None:
         super().__init__()
         self.letter = nn.Embedding(ALPHABET, size, padding_idx=0)
         self.capital = nn.Embedding(2, size)
@@ -64,6 +66,9 @@ class Letters(nn.Module):
         nn.init.zeros_(self.out.bias)
         with torch.no_grad():
             self.out.bias[-1] = -4.0
+        self.places = nn.Linear((LONGEST + 2) * size, width, bias=False) if places else None
+        if self.places:
+            nn.init.zeros_(self.places.weight)
         self._kept: dict[str, Tensor] = {}
 
     def forward(self, words: Sequence[str]) -> Tensor:
@@ -72,23 +77,32 @@ class Letters(nn.Module):
 
     def read(self, ids: Tensor, capitals: Tensor) -> Tensor:
         """`forward` of spellings.  (U, C), (U, C) -> (U, D + 1)"""
-        seen = (ids > 0)[:, None]  # (U, 1, C)
-        states = (self.letter(ids) + self.capital(capitals)).transpose(1, 2) * seen
-        states = F.gelu(self.first(states)) * seen
+        return self.read_states(self.letter(ids) + self.capital(capitals), ids > 0)
+
+    def read_states(self, states: Tensor, there: Tensor) -> Tensor:
+        """`forward` of the vectors of letters, and which of them there are.  (U, C, S), (U, C) -> (U, D + 1)"""
+        seen = there[:, None]  # (U, 1, C)
+        spelt = states.transpose(1, 2) * seen  # (U, S, C)
+        states = F.gelu(self.first(spelt)) * seen
         states = (states + F.gelu(self.second(states))) * seen
         made: Tensor = self.out(states.masked_fill(~seen, -1e4).amax(2))
+        if self.places:
+            whole = F.pad(spelt, (0, LONGEST + 2 - spelt.shape[2]))  # place by place: (U, C', S)
+            placed = self.places(whole.transpose(1, 2).flatten(1))
+            made = made + F.pad(placed, (0, 1))
         return made
 
     def beside(self, spelt: Sequence[Sequence[str]]) -> Tensor:
         """One vector a piece, that of its word; zeros and a closed gate at "".  W rows of T words -> (W, T, D + 1)"""
         words = list(dict.fromkeys(word for row in spelt for word in row if word))
-        return self._laid(self._table(words), moved(_places(words, spelt), self.out.weight.device))
+        return self.laid(self._table(words), moved(_places(words, spelt), self.out.weight.device))
 
     def placed(self, spelt: Spelt) -> Tensor:
         """`beside` of words that are spelt out already; nothing is remembered."""
-        return self._laid(self.read(spelt.letters, spelt.capitals), spelt.at)
+        return self.laid(self.read(spelt.letters, spelt.capitals), spelt.at)
 
-    def _laid(self, table: Tensor, at: Tensor) -> Tensor:
+    def laid(self, table: Tensor, at: Tensor) -> Tensor:
+        """The row of each piece, counted from 1; zeros and a closed gate at 0.  (U, D + 1), (W, T) -> (W, T, D + 1)"""
         nothing = F.pad(self.out.weight.new_full((1, 1), -1e4), (table.shape[1] - 1, 0))
         made: Tensor = torch.cat([nothing, table])[at]
         return made
@@ -107,6 +121,11 @@ class Letters(nn.Module):
                 self._kept |= zip(part, self(part), strict=True)
         return torch.stack([self._kept[word] for word in words]) if words else self.forward([])
 
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, beside the width."""
+        shape = {"size": self.letter.embedding_dim, "channels": self.first.out_channels}
+        return shape | ({"places": True} if self.places else {})
+
     def train(self, mode: bool = True) -> Letters:
         self._kept.clear()
         return super().train(mode)
@@ -117,7 +136,7 @@ class Letters(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Letters:
-        made = Letters(self.out.out_features - 1, size=self.letter.embedding_dim, channels=self.first.out_channels)
+        made = Letters(self.out.out_features - 1, **self.settings())
         made.load_state_dict(self.state_dict())
         for ours, theirs in zip(self.parameters(), made.parameters(), strict=True):
             theirs.requires_grad_(ours.requires_grad)
@@ -142,9 +161,15 @@ class LettersBody(nn.Module):
         """The embeddings of pieces."""
         return self.bert.embeddings.word_embeddings  # type: ignore[union-attr,return-value]
 
-    def forward(self, input_ids: Tensor, letters: Tensor | None = None, **given: Any) -> Any:
-        """(W, T), (W, T, D + 1) -> what the body gives, `last_hidden_state` (W, T, D) among it"""
-        states = self.table(input_ids)
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        letters: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **given: Any,
+    ) -> Any:
+        """(W, T) or its embeddings (W, T, D), (W, T, D + 1) -> what the body gives, `last_hidden_state` among it"""
+        states = self.table(input_ids) if inputs_embeds is None else inputs_embeds
         if letters is not None:
             seen, gate = letters[..., :-1], letters[..., -1:].sigmoid()
             states = states * (1 - gate) + seen

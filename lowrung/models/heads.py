@@ -61,7 +61,7 @@ class Rank(nn.Module):
 
     def over(self, options: Sequence[str], names: Tensor) -> Rank:
         """The head for other options: known ones as learnt, new ones from their names (K', D)."""
-        made = Rank(options, names, pooling=self.pooling)
+        made = self._fresh(options, names)
         with torch.no_grad():
             made.temperature.copy_(self.temperature)
             for place, option in enumerate(options):
@@ -70,6 +70,9 @@ class Rank(nn.Module):
                     made.names[place] = self.trust * self.names[known]  # a new option must keep its name
                     made.shift[place], made.bias[place] = self.shift[known], self.bias[known]
         return made.eval()
+
+    def _fresh(self, options: Sequence[str], names: Tensor) -> Rank:
+        return Rank(options, names, pooling=self.pooling)
 
     def decode(self, batch: Batch, hidden: Tensor) -> list[Prediction[Choice]]:
         return self.choose(self.logits(self.features(batch, hidden)))
@@ -191,6 +194,15 @@ class Tag(nn.Module):
             tags[covered] = 2 + 2 * self.options.index(span.label)
             tags[covered[:1]] -= 1
         return tags
+
+    def margin(self, batch: Batch, hidden: Tensor, answer: Spans, span: Span) -> Tensor:
+        """By how many logits the tagging `answer` is likelier than the same one without `span`.  -> (B,)"""
+        states, seen, mask = self.features(batch, hidden)
+        scores, number = self.scores(states, seen), len(batch.questions)
+        rest = Spans(tuple(each for each in answer.spans if each != span))
+        ours, theirs = self.tags(batch, [answer] * number), self.tags(batch, [rest] * number)
+        lean = self.lean * ((ours > 0) & (theirs == 0)).sum(1)
+        return self._of_path(scores, mask, ours) - self._of_path(scores, mask, theirs) + lean
 
     def _total(self, scores: Tensor, mask: Tensor) -> Tensor:
         """log of the sum over all taggings.  -> (B,)"""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -14,15 +15,20 @@ from torch import Tensor
 from lowrung.core.answers import A, Prediction
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
-from lowrung.models import catalog, fast
+from lowrung.models import catalog, fast, matching
 from lowrung.models.batch import Batch
+from lowrung.models.extract import Extract
 from lowrung.models.heads import Rank, Tag
+from lowrung.models.marking import Mark
+from lowrung.models.matching import Match
 from lowrung.models.point import Point
+from lowrung.models.relate import Relate, plain
 from lowrung.models.text import TextBackbone
 from lowrung.models.tuning import Frozen, How, Prefixes, describe, described, frozen_depth, loosened, moved
 
 WEIGHTS = "model.safetensors"
-Head = Rank | Tag | Point
+Head = Rank | Tag | Point | Match | Extract
+MATCHED = 1000  # questions of a Match whose vectors are held at once
 
 
 class Adapted(Generic[A]):
@@ -30,7 +36,7 @@ class Adapted(Generic[A]):
 
     Args:
         backbone: whose states the head reads; ends at the head's layer.
-        head: Rank, Tag or Point.
+        head: Rank (or Mark, which is one), Tag, Point, Match or Extract.
         how: how much of the backbone was moved.
         depths: where the body is frozen, the layers whose states the head reads side by side.
         prefixes: a cache of the untouched body's states to share, or None to compute them.
@@ -70,16 +76,34 @@ class Adapted(Generic[A]):
 
     def answer(self, questions: Sequence[Question]) -> list[Prediction[A]]:
         """One prediction a question, in order; batched by length inside."""
-        made: list[Prediction[A] | None] = [None] * len(questions)
+        made: list[Any] = [None] * len(questions)
         self.head.eval()
         self.backbone.body.eval()
+        if isinstance(self.head, Match):
+            for begin in range(0, len(questions), MATCHED):
+                part = questions[begin : begin + MATCHED]
+                with torch.inference_mode():
+                    seen = matching.pairs(part, self.vectors(matching.read(part)))
+                    made[begin : begin + MATCHED] = self.head.choose(part, seen)
+            return made
+        head: Any
         for head, places in self._heads(questions):
             for chosen, batch in self.backbone.batches([questions[place] for place in places], budget=fast.BUDGET):
                 with torch.inference_mode():
                     found: list[Any] = head.decode(batch, self.hidden(batch))
                 for at, prediction in zip(chosen, found, strict=True):
                     made[places[at]] = prediction
-        return made  # type: ignore[return-value]
+        return made
+
+    def vectors(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """The vector of length one of each text, (D,), as a Match reads them."""
+        if isinstance(self.how, Frozen) and self.prefixes and self._graph is None:
+            return self.prefixes.vectors(texts)
+        found: dict[str, Tensor] = {}
+        for places, batch in self.backbone.batches([Question((text,)) for text in texts], budget=fast.BUDGET):
+            pooled = F.normalize(self.backbone.pool(batch, self.hidden(batch)).float(), dim=-1)
+            found |= {texts[place]: each for place, each in zip(places, pooled, strict=True)}
+        return found
 
     def quicken(self, precision: str = "exact") -> None:
         """Answer by onnxruntime from now on: "exact" in float32, "fast" with 8-bit matrix products.
@@ -89,18 +113,22 @@ class Adapted(Generic[A]):
         """
         kinds = self.backbone.tokenizer.frame.kinds is not None
         letters = self.backbone.width + 1 if self.backbone.tokenizer.spell else 0
-        self._graph = fast.Graph(self._states, self.backbone.body, kinds=kinds, letters=letters, precision=precision)
+        self._graph = fast.Graph(self.states, self.backbone.body, kinds=kinds, letters=letters, precision=precision)
 
-    def _states(self, **given: Tensor) -> Tensor:
-        """What the head reads of each window.  -> (W, T, D or 2 D)"""
+    def states(self, **given: Tensor) -> Tensor:
+        """What the head reads of each window, by the body's own arguments.  -> (W, T, D or 2 D)"""
         if isinstance(self.how, Frozen):
             return self.backbone.taps_of(self.depths, **given)
         states: Tensor = self.backbone.body(**given).last_hidden_state
         return states
 
+    def head_for(self, question: Question) -> Head:
+        """The head over the options that `question` brings."""
+        return next(self._heads([question]))[0]
+
     def _heads(self, questions: Sequence[Question]) -> Iterator[tuple[Head, list[int]]]:
         """Questions by the options they bring; those with none, or the head's own, share the head."""
-        if isinstance(self.head, Point):  # it takes each question's options as they come
+        if isinstance(self.head, Point | Match | Extract):  # they take each question's options as they come
             yield self.head, list(range(len(questions)))
             return
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
@@ -109,6 +137,8 @@ class Adapted(Generic[A]):
             key = ((), ()) if own else (question.options, question.words_for_options)
             groups.setdefault(key, []).append(place)
         for (options, words), places in groups.items():
+            if isinstance(self.head, Relate):
+                words = tuple(map(plain, words))
             yield (self.head.over(options, self.names(words)) if options else self.head), places
 
     def names(self, words: Sequence[str]) -> Tensor:
@@ -161,9 +191,13 @@ def load(folder: Path, facts: dict[str, Any]) -> Adapted[Any]:
 
 
 def _head(facts: dict[str, Any], state: dict[str, Tensor], backbone: TextBackbone) -> Head:
-    if facts["head"] == "Point":
-        return Point(width=backbone.width)
+    if facts["head"] in ("Point", "Extract"):
+        return (Point if facts["head"] == "Point" else Extract)(width=backbone.width)
+    if facts["head"] == "Match":
+        return Match(width=backbone.width)
     names, options = state["head.names"], facts["options"]
-    if facts["head"] == "Rank":
-        return Rank(options, names, pooling=backbone.pooling)
+    if facts["head"] in ("Rank", "Mark"):
+        return (Rank if facts["head"] == "Rank" else Mark)(options, names, pooling=backbone.pooling)
+    if facts["head"] == "Relate":
+        return Relate(options, names, width=backbone.width)
     return Tag(options, names, width=backbone.width)

@@ -96,7 +96,8 @@ class Tokenizer:
 
     def batch(self, questions: Sequence[Question]) -> Batch:
         """Any number of questions as one batch. A text longer than the body reads is cut into windows
-        that overlap by a quarter; the states nearest a window's middle are the ones that count.
+        that overlap by a quarter; the states nearest a window's middle are the ones that count. Further texts stand in
+        each window of the first, unless they leave it less than half of what the body reads.
 
         Raises:
             ModelError: a question has no text.
@@ -171,24 +172,22 @@ class Tokenizer:
         What stands in place of ids is the same to it: it lays out the words of the pieces as well.
         """
         frame, (ids, offsets) = self.frame, first
-        if second and len(ids) + len(second) + frame.pair <= self.longest:
-            framed = [*frame.before, *ids, *frame.between, *second, *frame.after]
-            one, two = frame.kinds or (0, 0)
-            border = len(frame.before) + len(ids) + len(frame.between)
-            spots = [NOWHERE] * len(frame.before) + offsets
-            spots += [NOWHERE] * (len(framed) - len(spots))
-            kinds = [one] * border + [two] * (len(framed) - border)
-            return [(framed, kinds, list(range(len(framed))), spots)]
-        if second:  # too long a pair for one window: one stream, so that no piece of either is lost
+        room = self.longest - frame.pair - len(second)
+        if second and len(ids) > room < self.longest // 2:
+            # too long a pair to be read together: one stream, so that no piece of either is lost
             ids = [*ids, *frame.between, *second]
             offsets = [*offsets, *[NOWHERE] * (len(ids) - len(offsets))]
-        room = self.longest - frame.single
+            second = []
+        if not second:
+            room = self.longest - frame.single
+        tail = [*second, *frame.after]  # stands in every window, so that each part of the first text meets it
+        between, (one, two) = frame.between if second else (), frame.kinds or (0, 0)
         overlap = room // 4 if len(ids) > room else 0
         starts = range(0, max(len(ids) - overlap, 1), room - overlap)
         lead, made = len(frame.before), []
         for start in starts:
             body, spots = ids[start : start + room], offsets[start : start + room]
-            framed = [*frame.before, *body, *frame.after]
+            framed = [*frame.before, *body, *between, *tail]
             opening, closing = start == 0, start == starts[-1]
             low = 0 if opening else overlap - overlap // 2
             high = len(body) if closing else len(body) - overlap // 2
@@ -197,8 +196,9 @@ class Tokenizer:
                 keep, kept = [*range(lead), *keep], [NOWHERE] * lead + kept
             if closing:
                 keep = [*keep, *range(lead + len(body), len(framed))]
-                kept = kept + [NOWHERE] * len(frame.after)
-            made.append((framed, [frame.kinds[0] if frame.kinds else 0] * len(framed), keep, kept))
+                kept = kept + [NOWHERE] * (len(between) + len(tail))
+            kinds = [one] * (len(framed) - len(tail)) + [two if second else one] * len(tail)
+            made.append((framed, kinds, keep, kept))
         return made
 
 

@@ -42,7 +42,7 @@ class Plain(Generic[A]):
     def quicken(self, precision: str = "exact") -> None:
         """Answer by onnxruntime from now on; see models.fast."""
         self._graph = fast.Graph(
-            self._logits, self.network, kinds=self.tokenizer.frame.kinds is not None, precision=precision
+            self.logits, self.network, kinds=self.tokenizer.frame.kinds is not None, precision=precision
         )
 
     def answer(self, questions: Sequence[Question]) -> list[Prediction[A]]:
@@ -54,7 +54,8 @@ class Plain(Generic[A]):
                 made[at] = prediction
         return made
 
-    def _logits(self, **given: Tensor) -> Tensor:
+    def logits(self, **given: Tensor) -> Tensor:
+        """(W, K) for a Choice, (W, T, K) for Spans, by the body's own arguments"""
         logits: Tensor = self.network(**given).logits
         return logits
 
@@ -65,7 +66,7 @@ class Plain(Generic[A]):
         else:
             kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
             given = {"input_ids": batch.ids, "attention_mask": batch.attended.long(), **kinds}
-            logits = in_slices(self._logits, given)
+            logits = in_slices(self.logits, given)
         return batch.stitched(logits) if self.kind is Spans else logits
 
     def _decode(self, batch: Batch, shares: Tensor) -> list[Any]:

@@ -103,7 +103,7 @@ class Recognizer:
         sense = self.sense
         self.body.eval()
         for first in range(0, len(given), 4 * MOST):
-            whole = [sense.features(each, self.cache) for each in given[first : first + 4 * MOST]]
+            whole = sense.features_of(given[first : first + 4 * MOST], self.cache)
             cut = [(at, start, part) for at, frames in enumerate(whole) for start, part in windows(frames, sense)]
             parts: dict[int, list[tuple[Logs, int]]] = {at: [] for at in range(len(whole))}
             for chosen in bucketed([len(part) for _, _, part in cut], budget=sense.budget, most=MOST):

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lowrung.core.answers import Answer, Choice, Prediction, Spans, Text, parse, write
+from lowrung.core.answers import Answer, Choice, Choices, Prediction, Spans, Text, parse
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Task
 from lowrung.data.replies import Replies
 from lowrung.models.endpoint import Bill, Endpoint, Reply, Spent, Terms
+from lowrung.models.wording import WORDING, given, instructed, plain
 
-SHAPES: Mapping[str, type[Any]] = {each.__name__: each for each in (Text, Choice, Spans)}
+SHAPES: Mapping[str, type[Any]] = {each.__name__: each for each in (Text, Choice, Choices, Spans)}
 UNKNOWN = 0.5  # the confidence of an answer whose server tells no log-probabilities
 ROOM = 64  # tokens that an answer may have beside its words
-PROMPT = 1  # which wording of the prompt; stored answers are those to one wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Remote:
 
     Args:
         url: up to and with /v1. name: of the model there.
-        answer_shape: Text, Choice or Spans.
+        answer_shape: Text, Choice, Choices or Spans.
         about: what is to be done, for questions without an instruction.
         terms: how the endpoint is asked. store: where answers are kept, None for lowrung's caches.
         watch: called with (rows answered, of how many) as answers come.
@@ -93,7 +93,7 @@ class Remote:
 
     @property
     def source(self) -> Origin:
-        settings = {**self.facts(), "wording": PROMPT}
+        settings = {**self.facts(), "wording": WORDING}
         told = json.dumps(settings, sort_keys=True, ensure_ascii=False)
         return Origin(f"{self.url}#{self.name}", hashlib.sha256(told.encode("utf-8", "replace")).hexdigest())
 
@@ -163,41 +163,22 @@ class Remote:
         if not question.texts:
             raise ModelError(f"{self.url}#{self.name} is asked about texts, and a question gives none")
         longest = max(map(_size, question.options), default=0)
-        words = longest if self.answer_shape is Choice else 2 * _size(question.text)
+        words = 2 * _size(question.text)
+        if self.answer_shape in (Choice, Choices):
+            words = longest if self.answer_shape is Choice else sum(_size(option) + 1 for option in question.options)
         return {
             "model": self.name,
             "messages": [
-                {"role": "system", "content": _plain(self._instruction(question))},
-                {"role": "user", "content": _plain(_given(question))},
+                {"role": "system", "content": plain(instructed(question, self.answer_shape, self.about))},
+                {"role": "user", "content": plain(given(question))},
             ],
             "temperature": 0,
             "max_tokens": self.terms.most_tokens or words + ROOM,
             "logprobs": True,
         }
 
-    def _instruction(self, question: Question) -> str:
-        what = (question.instruction or self.about).strip()
-        lines = [f"{what[:1].upper()}{what[1:]}{'' if what.endswith(('.', '?', '!')) else '.'}"] if what else []
-        meanings = question.meanings or ("",) * len(question.options)
-        options = [
-            f"- {name}: {meaning}" if meaning else f"- {name}"
-            for name, meaning in zip(question.options, meanings, strict=True)
-        ]
-        if self.answer_shape is Choice:
-            lines += ["Answer with one of these options, word for word, and nothing else:", *options]
-        elif self.answer_shape is Spans:
-            lines += [
-                "Copy the text letter by letter, and write each piece that is meant as [piece](LABEL). "
-                "Put \\ before each \\, [ and ] of the text itself. Add nothing else.",
-                *(["The labels are:", *options] if options else []),
-                "For instance, with a label LOC: She lived in [Paris](LOC).",
-            ]
-        else:
-            lines += ["Answer with the text that is asked for, and nothing else."]
-        return "\n".join(lines)
-
     def _key(self, request: Mapping[str, Any]) -> str:
-        told = json.dumps({**request, "url": self.url, "wording": PROMPT}, sort_keys=True)
+        told = json.dumps({**request, "url": self.url, "wording": WORDING}, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _prediction(self, reply: Reply, question: Question) -> Prediction[Any]:
@@ -250,22 +231,6 @@ def remote_for(task: Task[Any], model: str, terms: Terms | None = None) -> Remot
         raise ModelError(f"{task.name}: an endpoint is asked about texts, and this task's rows are {task.media}")
     url, name = address(model)
     return Remote(url, name, task.answer, task.about, terms=terms or Terms())
-
-
-def _given(question: Question) -> str:
-    """The texts; what is marked in the first stands as [piece](label) in it."""
-    first = question.text
-    if question.marks:
-        first = write(Spans(question.marks), question)
-    texts = [first, *question.texts[1:]]
-    if len(texts) == 1:
-        return first
-    return "\n\n".join(f"Text {number}:\n{each}" for number, each in enumerate(texts, 1))
-
-
-def _plain(text: str) -> str:
-    """As UTF-8 can hold it."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _size(text: str) -> int:

@@ -5,7 +5,9 @@ The letters of models/batch.py, and: T frames (10 ms of sound, a column of a pic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -25,6 +27,8 @@ from lowrung.models.sound import RATE, SECONDS, Shape, SoundBody, log_mel, norma
 from lowrung.models.waves import WaveBody, WaveShape, levelled, wave
 
 Body: TypeAlias = SoundBody | PictureBody | WaveBody | PatchBody
+
+THREADS = 8  # that decode at once, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,13 @@ class Sense:
         if cache is not None and key:
             cache.put(key, frames.half().numpy())
         return frames
+
+    def features_of(self, parts: Sequence[Audio | Image], cache: Cache | None = None) -> list[Tensor]:
+        """`features` of many parts, which are decoded on all cores.  -> of each (T, M)"""
+        if len(parts) < 2:
+            return [self.features(each, cache) for each in parts]
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+            return list(pool.map(lambda each: self.features(each, cache), parts))
 
 
 def mel(given: Audio) -> Tensor:

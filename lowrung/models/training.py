@@ -14,12 +14,16 @@ from random import Random
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lowrung.core.parts import Question
 from lowrung.core.task import Example
+from lowrung.models import matching
 from lowrung.models.batch import bfloat16_pays
 from lowrung.models.heads import Rank
+from lowrung.models.matching import Match
 from lowrung.models.network import Adapted
 from lowrung.models.tuning import moved
 
@@ -263,10 +267,20 @@ def _loss(
         # dropout only where something moves: the prefix stays what the cache holds
         layer.train(number >= network.depths[-1])
     cast = settings.precision == "auto" and any(moved(network.backbone)) and bfloat16_pays()
-    batch = network.backbone.encode([each.question for each in chosen])
-    golds = [each.golds[0] for each in chosen]
+    questions, golds = [each.question for each in chosen], [each.golds[0] for each in chosen]
+    if isinstance(network.head, Match):
+        draw = Random(repr([(asked.texts, gold) for asked, gold in zip(questions, golds, strict=True)]))
+        questions = matching.crowded(questions, golds, draw, own=matching.OFFERED, others=len(golds) - 1)
+        read = matching.read(questions)
+        batch = network.backbone.encode([Question((text,)) for text in read])
+    else:
+        batch = network.backbone.encode(questions)
     with torch.autocast("cpu", dtype=torch.bfloat16) if cast else nullcontext():
         hidden = network.hidden(batch)
+    if isinstance(network.head, Match):
+        pooled = F.normalize(network.backbone.pool(batch, hidden.float()), dim=-1)
+        vectors = dict(zip(read, pooled, strict=True))
+        return matching.loss(network.head, questions, golds, vectors), int(batch.attended.sum())
     loss = network.head.loss(batch, hidden.float(), golds, weights)
     if settings.contrast and isinstance(network.head, Rank):
         wanted = torch.tensor([network.head.options.index(gold.option) for gold in golds])

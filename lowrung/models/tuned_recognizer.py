@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from lowrung.models.batch import CPU, autocast
 from lowrung.models.decoding import Settings as Beam
 from lowrung.models.patches import PatchBody
 from lowrung.models.recognizer import Recognizer
-from lowrung.models.senses import HEARING, Sense
+from lowrung.models.senses import HEARING, THREADS, Sense
 from lowrung.models.sound import batched
 from lowrung.models.training import Progress, Settings, descend, drawn
 from lowrung.models.tuning import Frozen, Full, How, Top
@@ -98,11 +99,15 @@ def fit_recognizer(
 
 
 def rows_of(examples: Iterable[Example[Text]], sense: Sense, cache: Cache | None = None) -> Iterator[Row]:
-    """What there is to learn from examples that have a sound or picture, not too long, and a text."""
-    for each in examples:
-        part, text = sense.found(each.question), sense.written(each.golds[0].text) if each.golds else ""
-        if part is not None and text and len(frames := sense.features(part, cache)) <= sense.longest:
-            yield frames, text
+    """What there is to learn from examples that have a sound or picture, not too long, and a text.
+
+    Some are decoded at once, so that examples without end may be given.
+    """
+    told = ((sense.found(each.question), sense.written(each.golds[0].text) if each.golds else "") for each in examples)
+    given = ((part, text) for part, text in told if part is not None and text)
+    while block := list(islice(given, THREADS)):
+        frames = sense.features_of([part for part, _ in block], cache)
+        yield from ((each, text) for each, (_, text) in zip(frames, block, strict=True) if len(each) <= sense.longest)
 
 
 def movable(base: Recognizer, how: How, texts: Iterable[str]) -> Recognizer:

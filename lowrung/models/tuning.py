@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
@@ -73,7 +73,8 @@ def loosened(backbone: TextBackbone, how: How, *, seed: int = 0) -> TextBackbone
     made = backbone.upto(backbone.depth)
     made.body.requires_grad_(False)
     if isinstance(how, LoRA):
-        return _with_lora(made, how, seed)
+        with_lora(made.body, how, seed)
+        return made
     for number, layer in enumerate(made.layers):
         layer.requires_grad_(number >= frozen_depth(made, how))
     if isinstance(how, Full):
@@ -81,19 +82,29 @@ def loosened(backbone: TextBackbone, how: How, *, seed: int = 0) -> TextBackbone
     return made
 
 
-def _with_lora(backbone: TextBackbone, how: LoRA, seed: int) -> TextBackbone:
-    from peft import LoraConfig, inject_adapter_in_model
+def with_lora(body: nn.Module, how: LoRA, seed: int) -> None:
+    """Put low-rank updates into the attention's projections of `body`, in place; they alone require gradients.
 
-    known = set("query value query_proj value_proj q_proj v_proj Wqkv q_lin v_lin in_proj".split())
-    names = {name.rpartition(".")[2] for name, _ in backbone.body.named_modules()}
+    Raises:
+        ModelError: it has no projection of a known name.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers.pytorch_utils import Conv1D
+
+    known = set(
+        "query value query_proj value_proj q_proj v_proj Wqkv q_lin v_lin in_proj c_attn query_key_value q v".split()
+    )
+    names = {name.rpartition(".")[2] for name, _ in body.named_modules()}
     targets = sorted(names & known)
     if not targets:
-        raise ModelError(f"LoRA knows no attention projection of {type(backbone.body).__name__}; use top or full")
-    config = LoraConfig(r=how.rank, lora_alpha=2 * how.rank, lora_dropout=0.05, target_modules=targets)
+        raise ModelError(f"LoRA knows no attention projection of {type(body).__name__}; use top or full")
+    turned = any(isinstance(each, Conv1D) for each in body.modules())  # GPT-2's weights lie the other way round
+    config = LoraConfig(
+        r=how.rank, lora_alpha=2 * how.rank, lora_dropout=0.05, target_modules=targets, fan_in_fan_out=turned
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, backbone.body)
-    return backbone
+        inject_adapter_in_model(config, body)
 
 
 def moved(backbone: TextBackbone) -> dict[str, Tensor]:
@@ -115,6 +126,7 @@ class Prefixes:
     def __init__(self, backbone: TextBackbone, *, limit: int = 4 << 30) -> None:
         self.backbone, self.limit, self.used = backbone, limit, 0
         self._kept: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Tensor]] = {}
+        self._vectors: dict[str, Tensor] = {}
 
     def states(self, batch: Batch, depths: tuple[int, ...]) -> Tensor:
         """States after each of `depths` layers, side by side.  -> (W, T, len(depths) * D)"""
@@ -139,6 +151,20 @@ class Prefixes:
         new = [each for each in questions if (depths, each.texts) not in self._kept]
         for _, batch in self.backbone.batches(new):
             self.states(batch, depths)
+
+    @torch.no_grad()
+    def vectors(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """The untouched body's vector of each text, of length one: text → (D,), kept as the states are."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        found: dict[str, Tensor] = {text: self._vectors[text] for text in texts if text in self._vectors}
+        for places, batch in self.backbone.batches([Question((text,)) for text in new]):
+            pooled = nn.functional.normalize(self.backbone.pool(batch, self.backbone.hidden(batch)), dim=-1)
+            found |= {new[place]: each.clone() for place, each in zip(places, pooled, strict=True)}
+        size = self.backbone.width * 4
+        for text in new if self.used + len(new) * size <= self.limit else ():
+            self._vectors[text] = found[text]
+            self.used += size
+        return found
 
     def _keep(self, depths: tuple[int, ...], question: Question, windows: list[Tensor]) -> None:
         size = sum(each.numel() * each.element_size() for each in windows)

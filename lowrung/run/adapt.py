@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from lowrung.core.answers import A, Choice, Spans
+from lowrung.core.answers import A, Choice, Choices, Spans
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.splits import holdout
 from lowrung.models import tuning
+from lowrung.models.extract import Extract
 from lowrung.models.heads import Rank, Tag
+from lowrung.models.marking import Mark
+from lowrung.models.matching import Match
 from lowrung.models.network import Adapted
 from lowrung.models.point import Point, places
-from lowrung.models.probe import features, fit_point, fit_rank, seen
+from lowrung.models.probe import features, fit_mark, fit_match, fit_point, fit_rank, seen
+from lowrung.models.relate import Relate, plain
 from lowrung.models.text import TextBackbone
 from lowrung.models.training import Score, Settings, train
 from lowrung.models.tuning import Frozen, How, Prefixes, Top, moved
+from lowrung.models.zero_shot import Wording, chosen_again
 from lowrung.run.evaluate import evaluate
 
 Watch = Callable[[int, int, float], None]
 PROBE = Settings(head_lr=3e-3, epochs=30, least=200, most=800, clip=5.0, decay=0.5)  # of a Tag head on a frozen body
 # rows; a tenth of fewer says too little: with 200 sentences, 20 held out kept untrained weights in one draw of three
 ENOUGH_FOR_DEV = 2000
+WARM = 1000  # questions that an Extract begins with, before what is below it moves; it has little to learn by itself
 
 
 def adapt(
@@ -40,6 +47,7 @@ def adapt(
     seed: int = 0,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    wording: Wording | None = None,
 ) -> Adapted[A]:
     """Take `backbone` to `task` with `examples`; without examples the answer comes from the label names.
 
@@ -52,6 +60,7 @@ def adapt(
         prefixes: states of the untouched body to share with other calls; made when None. The model holds on to them,
             and adds those of what it is asked, until its `prefixes` is set to None.
         checkpoint: a folder to resume from after an interruption.
+        wording: how options are worded and what is known without labels, in place of the label names alone.
 
     Raises:
         DataError: the task has no options, or an example has no gold.
@@ -60,11 +69,11 @@ def adapt(
     practised = backbone if isinstance(backbone, Adapted) else None
     body = backbone.backbone if isinstance(backbone, Adapted) else backbone
     options = task.options or (examples[0].question.options if examples else ())
-    if not options and not task.points:
+    if not options and task.labelled:
         raise DataError(f"task {task.name} needs its labels: rows that carry some, or --options a,b,c")
     if any(not each.golds for each in examples):
         raise DataError("an example to learn from has no gold")
-    if task.answer not in (Choice, Spans):
+    if task.answer not in (Choice, Choices, Spans):
         raise ModelError(f"no head here answers with {task.answer.__name__}")
     words = Question(("",), options=options, meanings=_meanings(task, options)).words_for_options
     prefixes = prefixes or Prefixes(body)
@@ -74,13 +83,24 @@ def adapt(
         network = Adapted(body, deepcopy(practised.head), depths=(body.depth,), prefixes=prefixes)
     else:
         network = _start(body if frozen else body_to_move(body, task), task, options, words, prefixes)
+    worded = wording if practised is None and type(network.head) is Rank else None
+    if worded is not None:
+        network.head = worded.head(body.pooling)
     if not examples:
         return network
     learnt = examples
     if not frozen:  # before anything learns from them
         learnt, dev = _with_dev(task, examples, dev, seed)
-    prefixes.fill([each.question for each in examples], network.depths)
-    _probe(network, learnt, seed=seed)
+    warm = examples if frozen else learnt
+    if isinstance(network.head, Extract) and not frozen and len(learnt) > WARM:
+        warm = Random(seed).sample(list(learnt), WARM)
+    if not isinstance(network.head, Match):  # which reads each text by itself
+        prefixes.fill([each.question for each in warm], network.depths)
+    if worded is not None and isinstance(network.head, Rank):
+        golds: list[Any] = [each.golds[0] for each in learnt]
+        found = features(network, [each.question for each in learnt])
+        network.head = chosen_again(network.head, worded, found, [each.option for each in golds], seed=seed)
+    _probe(network, warm, seed=seed)
     if frozen:
         return network if practised is None else loosen(network, practised.how, seed)
     network = loosen(network, how, seed)
@@ -104,13 +124,26 @@ def adapt(
 def _start(
     body: TextBackbone, task: Task[A], options: Sequence[str], words: Sequence[str], prefixes: Prefixes
 ) -> Adapted[A]:
+    if task.extracts:
+        extract = Extract(width=body.width).eval()
+        return Adapted(body, extract, depths=frozen_depths(body, task), prefixes=prefixes)
     if task.points:
-        return Adapted(body, Point(width=body.width).eval(), depths=frozen_depths(body, task), prefixes=prefixes)
+        own = Point(width=body.width) if marked(task) else Match(width=body.width)
+        return Adapted(body, own.eval(), depths=frozen_depths(body, task), prefixes=prefixes)
+    if task.answer is Choice and task.marks:
+        relate = Relate(options, body.embed([plain(each) for each in words]), width=body.width).eval()
+        return Adapted(body, relate, depths=frozen_depths(body, task), prefixes=prefixes)
     names = body.embed(words)
-    if task.answer is Choice:
-        return Adapted(body, Rank(options, names, pooling=body.pooling).eval(), prefixes=prefixes)
+    if task.answer in (Choice, Choices):
+        kind = Rank if task.answer is Choice else Mark
+        return Adapted(body, kind(options, names, pooling=body.pooling).eval(), prefixes=prefixes)
     head = Tag(options, names, width=body.width).eval()
     return Adapted(body, head, depths=frozen_depths(body, task), prefixes=prefixes)
+
+
+def marked(task: Task[A]) -> bool:
+    """Whether the options that a question brings are marked in its text; else they are texts of their own."""
+    return task.points and task.marks
 
 
 def frozen_depths(body: TextBackbone, task: Task[A]) -> tuple[int, ...]:
@@ -118,9 +151,10 @@ def frozen_depths(body: TextBackbone, task: Task[A]) -> tuple[int, ...]:
 
     A sentence encoder knows words best midway and names best at the top; a Tag reads both, a Point knows no names.
     """
-    if task.points:
+    if marked(task):
         return (body.tagging_layer,)
-    return (body.depth,) if task.answer is Choice else tuple(sorted({body.tagging_layer, body.depth}))
+    whole = (task.answer in (Choice, Choices) and not task.marks) or task.extracts
+    return (body.depth,) if whole else tuple(sorted({body.tagging_layer, body.depth}))
 
 
 def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) -> None:
@@ -131,11 +165,20 @@ def _probe(network: Adapted[A], examples: Sequence[Example[A]], *, seed: int) ->
         asked = [each.question for each in examples]
         fit_point(head, seen(network, asked), places(asked, golds), seed=seed)
         return
+    if isinstance(head, Extract):
+        train(network, examples, settings=PROBE, seed=seed)
+        return
     if isinstance(head, Tag):
         train(network, examples, settings=PROBE, seed=seed)
         head.lean.fill_(LEAN)
         return
     wanted: list[Any] = [each.golds[0] for each in examples]
+    if isinstance(head, Match):
+        fit_match(head, network, [each.question for each in examples], wanted, seed=seed)
+        return
+    if isinstance(head, Mark):
+        fit_mark(head, features(network, [each.question for each in examples]), wanted, seed=seed)
+        return
     fit_rank(head, features(network, [each.question for each in examples]), [each.option for each in wanted], seed=seed)
 
 
@@ -144,7 +187,9 @@ LEAN = 1.0  # what 50 to 1000 sentences of three sets' dev rows like best, withi
 
 def body_to_move(backbone: TextBackbone, task: Task[A]) -> TextBackbone:
     """The layers that a tuned model has: what is said of single words is read midway, and those above are cut off."""
-    whole = task.answer is Choice and not task.points
+    if task.answer is Choice and task.marks and not task.points:
+        return backbone.upto(backbone.depth)  # which reads its top layer alone
+    whole = (task.answer in (Choice, Choices) and not marked(task)) or task.extracts
     return backbone if whole else backbone.upto(backbone.tagging_layer)
 
 

@@ -6,20 +6,35 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
 from lowrung import __version__
-from lowrung.core.answers import A, Choice, Prediction, Span, Spans
+from lowrung.core.answers import A, Choice, Choices, Prediction, Span, Spans
 from lowrung.core.model import Model
+from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
+from lowrung.models.matching import read
+from lowrung.models.wording import WORDING
 from lowrung.run.adapt import PROBE, frozen_depths
+from lowrung.run.describing import Described
 from lowrung.run.evaluate import Report, report_of
-from lowrung.run.methods import METHODS, PRACTICE, REMOTE, Method, fit_method, kinds_of, recipe, settled, untouched
+from lowrung.run.methods import (
+    METHODS,
+    PRACTICE,
+    REMOTE,
+    WRITER,
+    Method,
+    fit_method,
+    kinds_of,
+    recipe,
+    settled,
+    untouched,
+)
 from lowrung.run.shares import shares
 from lowrung.run.ship import fingerprint, versions
 from lowrung.run.start import Start, practised_states
@@ -54,6 +69,7 @@ class Plan(Generic[A]):
     folds: int  # 0: there is a test part
     silver: tuple[Example[A], ...] = ()  # learnt from by the methods that say so, and never asked about
     remote: Any = None  # a models.remote.Remote, where there is an endpoint
+    writer: Any = None  # a models.writer.TextWriter, where there is a language model
 
     @property
     def untouched(self) -> Method:
@@ -76,6 +92,7 @@ class Store:
         self.folder, self.start = out / "cells" if out else None, start
         self.silver = fingerprint(plan.silver) if plan.silver else ""
         self.remote = plan.remote.source.checksum if plan.remote else ""
+        self.writer = f"{plan.writer.source.checksum} {plan.writer.about} {WORDING}" if plan.writer else ""
         rows = f"{fingerprint(plan.train)} {fingerprint(plan.test)}"
         meant = f"{plan.task.name} {plan.task.options} {dict(plan.task.meanings)}"
         made_with = {
@@ -92,6 +109,7 @@ class Store:
         start = f" {self.start}" if method and method.practised else ""
         start += f" {self.silver}" if method and method.silver else ""
         start += f" {self.remote}" if method and method.remote else ""
+        start += f" {self.writer}" if method and method.writer else ""
         name = hashlib.sha256(f"{self.base} {recipes} {key}{start}".encode()).hexdigest()[:24]
         return self.folder / f"{name}.json" if self.folder else None
 
@@ -129,8 +147,10 @@ class Bench(Generic[A]):
         watch: Watch | None,
         start: Start | None = None,
         encoder: Any = None,
+        described: Described | None = None,
     ) -> None:
         self.plan, self.body, self.prefixes, self.store, self.watch = plan, body, prefixes, store, watch
+        self.described = described or Described()
         self.encoder, self.kinds = encoder, kinds_of((*plan.train, *plan.test))
         self.start, self.practised = start, None if start is None or prefixes is None else practised_states(start.model)
         self.done, self.total, self.warm = 0, 0, False
@@ -205,11 +225,16 @@ class Bench(Generic[A]):
             seconds = time.perf_counter() - begun
             found = shares(asked, said, temper=not method.learns)
             kept = {"fit": fit_seconds, "answer": seconds, "said": [to_json(each) for each in said], "shares": found}
+            if any(metric.ranks for metric in self.plan.task.metrics):
+                kept["ranked"] = [_ranked(each.question, one) for each, one in zip(asked, said, strict=True)]
             if method.remote:
                 kept["bill"] = asdict(self.plan.remote.bill)
                 kept["answer"] = kept["bill"]["seconds"]
             self.store.put(kept, method.name, *key)
         predictions: list[Any] = [from_json(each, self.plan.task.answer) for each in kept["said"]]
+        if "ranked" in kept:
+            rows = zip(asked, predictions, kept["ranked"], strict=True)
+            predictions = [replace(one, others=_others(each.question, places)) for each, one, places in rows]
         self.bill = self.bill or kept.get("bill", {})
         report = report_of(self.plan.task, method.name, asked, predictions, kept["answer"])
         return replace(report, shares=tuple(kept["shares"])), kept["fit"]
@@ -221,9 +246,11 @@ class Bench(Generic[A]):
             not self.warm and self.prefixes is not None
         ):  # or the first method to ask would pay in the table for the states that all share
             everything = [each.question for each in (*self.plan.train, *self.plan.test)]
-            self.prefixes.fill(everything, frozen_depths(self.body, self.plan.task))
-            if self.practised is not None:
-                self.practised.fill(everything, (self.practised.backbone.depth,))
+            for states, depths in ((self.prefixes, frozen_depths(self.body, self.plan.task)), (self.practised, ())):
+                if states is not None and self.plan.task.points and not self.plan.task.marks:
+                    states.vectors(read(everything))
+                elif states is not None:
+                    states.fill(everything, depths or (states.backbone.depth,))
             self.warm = True
         begun = time.perf_counter()
         checkpoint = self.store.checkpoint(method.name, *key)
@@ -238,6 +265,8 @@ class Bench(Generic[A]):
             start=self.start.model if self.start else None,
             kinds=self.kinds,
             remote=self.plan.remote,
+            writer=self.described.writer if method.name == WRITER and self.described.writer else self.plan.writer,
+            wording=self.described.wording,
         )
         if method.name == PRACTICE and self.start is not None:
             return model, self.start.seconds
@@ -265,9 +294,11 @@ class Bench(Generic[A]):
 
 
 def answer_json(answer: Any) -> Any:
-    """An answer as JSON: an option, a list of spans, a text; None for none."""
+    """An answer as JSON: an option, a list of options or of spans, a text; None for none."""
     if isinstance(answer, Choice):
         return answer.option
+    if isinstance(answer, Choices):
+        return list(answer.options)
     if isinstance(answer, Spans):
         return [{"start": each.start, "end": each.end, "label": each.label} for each in answer.spans]
     return None if answer is None else answer.text
@@ -279,11 +310,20 @@ def answer_of(value: Any, kind: Any) -> Any:
         return None
     if kind is Spans:
         return kind(tuple(Span(each["start"], each["end"], each["label"]) for each in value))
-    return kind(value)
+    return kind(tuple(value) if kind is Choices else value)
 
 
 def to_json(said: Prediction[Any]) -> list[Any]:
     return [answer_json(said.answer), round(said.confidence, 6), *([said.times] if said.times else [])]
+
+
+def _ranked(question: Question, said: Prediction[Any]) -> list[tuple[int, float]]:
+    """The other options by their places, with their confidences."""
+    return [(question.options.index(answer.option), round(share, 6)) for answer, share in said.others]
+
+
+def _others(question: Question, places: Iterable[tuple[int, float]]) -> tuple[tuple[Choice, float], ...]:
+    return tuple((Choice(question.options[at]), share) for at, share in places)
 
 
 def from_json(kept: Sequence[Any], kind: type[A]) -> Prediction[A]:

@@ -34,7 +34,7 @@ class Report(Generic[A]):
     """What a model did on examples; `report_of` and `evaluate` make one.
 
     Args:
-        examples: (N,), each with at least one gold.
+        examples: (N,), each with a gold, or with checks.
         predictions: (N,), in the same order.
         seconds: how long answering took.
         shares: (N,) the probability given to the right answers, or () where that is not known; see run.shares.
@@ -54,18 +54,28 @@ class Report(Generic[A]):
         """The events of each example (N,); metrics that count alike share one pass over the examples."""
         if metric.count not in self._counted:
             rows = zip(self.examples, self.predictions, strict=True)
-            self._counted[metric.count] = [metric.count(each, said.answer) for each, said in rows]
+            self._counted[metric.count] = [
+                metric.count(each, said if metric.ranks else said.answer) for each, said in rows
+            ]
         return self._counted[metric.count]
 
     def value(self, metric: Metric[A]) -> float:
         return float(metric.finish(counting.total(self.counts(metric))))
 
     def right(self) -> tuple[bool, ...]:
-        """Whether each answer counts as a gold of its example does; no answer is never right."""
-        count = self.task.metrics[0].count
+        """Whether each answer counts as a gold of its example does, or without one has a full score.
+
+        No answer is never right.
+        """
+        count, finish = self.task.metrics[0].count, self.task.metrics[0].finish
         found = zip(self.examples, self.predictions, self.counts(self.task.metrics[0]), strict=True)
         return tuple(
-            said.answer is not None and any(said.answer == gold or got == count(each, gold) for gold in each.golds)
+            said.answer is not None
+            and (
+                any(said.answer == gold or got == count(each, gold) for gold in each.golds)
+                if each.golds
+                else finish(got) == 1.0
+            )
             for each, said, got in found
         )
 
@@ -122,7 +132,7 @@ def report_of(
         raise ValueError(f"{name}: no examples to evaluate on")
     if len(predictions) != len(examples):
         raise ValueError(f"{name}: {len(predictions)} predictions for {len(examples)} examples")
-    bare = next((at for at, each in enumerate(examples) if not each.golds), None)
+    bare = next((at for at, each in enumerate(examples) if not each.judged), None)
     if bare is not None:
         raise ValueError(f"{name}: example {bare} has no right answer to compare with")
     return Report(task, name, tuple(examples), tuple(predictions), seconds)

@@ -68,10 +68,10 @@ def export(shipped: Shipped, folder: str | Path, *, body_only: bool = False) -> 
     if not isinstance(model, Adapted):
         raise ModelError(f"{model.name} is no transformers model; its folder is read by lowrung alone")
     head = model.head
-    if not isinstance(head, Rank) and not body_only:
+    if type(head) is not Rank and not body_only:
         raise ModelError(
-            "a head for spans has no plain form: it reads the letters of each word beside its state and decodes with a "
-            "conditional random field. --body-only exports what is below it"
+            f"the head of {shipped.task.name} has no plain form: only one label of a whole text is a linear map of its "
+            "states. --body-only exports what is below it"
         )
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file():
         raise ModelError(f"{folder}: holds something else than an export; name another folder")

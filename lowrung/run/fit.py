@@ -14,11 +14,13 @@ from lowrung.core.answers import Choice, Text
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.task import Example, Row, Task
 from lowrung.run.adapt import Watch
+from lowrung.run.describing import described_for, described_task
 from lowrung.run.evaluate import evaluate
 from lowrung.run.mending import Wishes, asked, granted
 from lowrung.run.methods import (
     REMOTE,
     WITH_SILVER,
+    WRITER,
     Method,
     fit_method,
     foundation,
@@ -29,11 +31,13 @@ from lowrung.run.methods import (
     untouched,
     usual,
 )
+from lowrung.run.named import Named, named
 from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
 from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
 
 if TYPE_CHECKING:
+    from lowrung.data.describing import Description
     from lowrung.models.endpoint import Terms
 
 STOPS_BY_DEV = (
@@ -42,10 +46,15 @@ STOPS_BY_DEV = (
     "lora",
     "full",
     "practice+top",
+    "practice+full",
     "top+silver",
     "early",
     "cross",
     "late",
+    "decoder",
+    "decoder+full",
+    "writer+lora",
+    "writer+full",
 )  # their dev rows choose when training ends
 
 
@@ -65,6 +74,7 @@ def fit(
     rehearsal: Rehearsal | None = None,
     silver: Sequence[Row] = (),
     terms: Terms | None = None,
+    description: Description | None = None,
 ) -> Shipped:
     """Learn from `rows` and, with `out`, ship the folder.
 
@@ -72,7 +82,8 @@ def fit(
         task: a task, or its name.
         rows: home rows; those without a gold are left out.
         method: a name of run.methods.METHODS, "" for the usual one of the task.
-        model: a backbone's name (of Texts, a language), "" for the embedded one; an endpoint's address for `remote`.
+        model: a backbone's name (of Texts, a language), "" for the embedded one; an endpoint's address for
+            `remote`; a language model for `writer` and its kin.
         dev: rows to stop early by, and to report a score on.
         out: a folder. An interrupted fit with `out` goes on from `<out>.training` when it is called again.
         meanings: label → what it means in words.
@@ -82,15 +93,15 @@ def fit(
         rehearsal: raw text, for a method that practises.
         silver: rows that a model has labelled, for a method that learns from such.
         terms: how an endpoint is asked.
+        description: the task in words; how they are put is chosen on `rows` without a look at their golds.
 
     Raises:
         DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
         LowrungError: an unknown task or method, or a meaning for a label that no row has.
     """
-    from lowrung.models.remote import is_remote, remote_for
-    from lowrung.tasks import task as named
+    from lowrung.tasks import task as of_name
 
-    fitted = (named(task) if isinstance(task, str) else task).fitted_to(rows)
+    fitted = described_task(of_name(task) if isinstance(task, str) else task, description).fitted_to(rows)
     if meanings:
         for label in meanings:
             if label not in fitted.options:
@@ -98,12 +109,19 @@ def fit(
         fitted = fitted.with_options(fitted.options, meanings)
     gold_only(rows, "rows to learn from")
     gold_only(dev, "dev rows")
-    remote = remote_for(fitted, model, terms) if is_remote(model) else None
-    method = method or (REMOTE if remote else usual(fitted) + (WITH_SILVER if silver else ""))
+    found = named(fitted, model, terms)
+    remote, writer = found.remote, found.writer
+    method = method or usual_with(fitted, found, silver=bool(silver))
     if rehearsal is not None and fitted.practice is None:
         raise LowrungError(unpractised(fitted))
     kinds = kinds_of(map(fitted.example, rows))
-    asked_for = {"text": rehearsal is not None, "remote": remote is not None, "silver": bool(silver)}
+    asked_for = {
+        "text": rehearsal is not None,
+        "remote": remote is not None,
+        "writer": writer is not None,
+        "silver": bool(silver),
+        "described": description is not None,
+    }
     ways = methods_for(fitted, (method,), kinds=kinds, **asked_for)
     chosen = next(each for each in ways if each.name == method)
     if rehearsal is not None and not chosen.practised:
@@ -119,8 +137,8 @@ def fit(
         raise DataError(f"all rows have the label {fitted.options[0]!r}; there is nothing to choose")
     if dev and not held:
         raise DataError("none of the dev rows has a label")
-    stands = chosen.body or (fitted.answer is Text and not chosen.remote)
-    body = foundation(fitted, model) if stands else remote
+    stands = chosen.body or ((fitted.mends or fitted.media) and not (chosen.remote or chosen.writer))
+    body = foundation(fitted, model) if stands else writer if chosen.writer else remote
     if wishes:
         body = asked(body, wishes)
     golds = [each.golds[0].text for each in examples if chosen.learns and isinstance(each.golds[0], Text)]
@@ -157,6 +175,11 @@ def fit(
 
         examples, held = examples_with_words(examples), examples_with_words(held)
         job += "".join(ear.source.checksum for ear in ears_for(kinds).values())
+    asked_rows = [fitted.question(row) for row in rows] if description else []
+    described = described_for(fitted, found, body if chosen.body else None, description, asked_rows)
+    if description:
+        facts["formats"] = described.to_json()
+        job += described.key
     made = fit_method(
         chosen,
         fitted,
@@ -169,6 +192,8 @@ def fit(
         start=start.model if start else None,
         kinds=kinds,
         remote=remote,
+        writer=described.writer if chosen.name == WRITER and described.writer else writer,
+        wording=described.wording,
     )
     made = settled(made)
     if wishes.budget is not None:
@@ -182,6 +207,13 @@ def fit(
     if training is not None and training.is_dir():
         shutil.rmtree(training)
     return shipped
+
+
+def usual_with(task: Task[Any], found: Named, *, silver: bool) -> str:
+    """The method that `fit` takes where these models were named, and nobody names a method."""
+    if found.foreign and not found.body:
+        return f"{WRITER}+lora" if found.writer else REMOTE
+    return usual(task) + (WITH_SILVER if silver else "")
 
 
 def _labelled(task: Task[Any], rows: Sequence[Row]) -> tuple[Example[Any], ...]:
@@ -210,7 +242,7 @@ def _card(task: Task[Any], method: Method, report: Mapping[str, Any], out: Path)
     text = f"\n- practised on: {', '.join(practised['text'])}" if practised else ""
     labels = f"\n- labels: {', '.join(task.options) or 'those that each row brings'}"
     labels = "" if task.answer is Text else labels
-    body = "" if not method.body else f" on `{report['source']}`"
+    body = "" if not (method.body or method.writer) else f" on `{report['source']}`"
     return f"""# {task.name}: {method.name}
 
 {task.about[:1].upper()}{task.about[1:]}.
@@ -226,5 +258,5 @@ It was not compared with the untouched model; `lowrung study` does that and ship
 
 ## Use
 
-    lowrung answer {out.name} {"rows.jsonl" if task.points else '"a text"'}
+    lowrung answer {out.name} {'"a text"' if task.labelled and not task.marks else "rows.jsonl"}
 """

@@ -3,73 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lowrung.core.answers import A, Choice, Spans, Text
+from lowrung.core.answers import A, Choice, Choices, Spans, Text
 from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
 from lowrung.models.remote import is_remote
-from lowrung.run.adapt import PROBE, Watch, adapt
+from lowrung.models.zero_shot import Wording
+from lowrung.run.adapt import Watch, adapt
+from lowrung.run.describing import framed, in_frame
+from lowrung.run.method import Method as Method
+from lowrung.run.recipe import recipe as recipe
+from lowrung.run.texts import fit_language_model, fit_listener, fit_mender, fit_writer
 
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One way.
-
-    Args:
-        about: one line for people.
-        answers: the shapes of answer it can give.
-        learns: whether it needs labels; the untouched model does not.
-        candidate: whether a study may ship it; the floor of the table may not.
-        points: whether it can choose among what a question itself marks, and not only among labels.
-        body: whether it stands on a backbone; Texts stand on a language's words, or on nothing.
-        practised: whether it is, or starts from, a model that has practised on raw text.
-        hears: whether it can take a body that hears or reads to a task.
-        fuses: whether it takes text, sound and pictures of a question together; it is for rows that have two of them.
-        remote: whether it asks an endpoint; see models.remote.
-        silver: whether it learns from silver rows as well, also without gold ones; see run.silver.
-        augment: names of augmentations that it learns from as well; its own name then tells them after «~».
-    """
-
-    name: str
-    about: str
-    answers: tuple[type[Any], ...] = (Choice, Spans)
-    learns: bool = True
-    candidate: bool = True
-    points: bool = True
-    body: bool = True
-    practised: bool = False
-    hears: bool = False
-    fuses: bool = False
-    remote: bool = False
-    silver: bool = False
-    augment: tuple[str, ...] = ()
-
-    @property
-    def plain(self) -> str:
-        """Its name without augmentations."""
-        return self.name.partition("~")[0]
-
-    @property
-    def untouched(self) -> bool:
-        """Whether it is what a task's model does with 0 labels, which all others are compared with."""
-        return self.candidate and not self.learns and not self.practised and not self.remote
-
-
-ZERO_SHOT, PRACTICE, REMOTE, WITH_SILVER = "zero-shot", "practice", "remote", "+silver"
+ZERO_SHOT, PRACTICE, REMOTE, WRITER, WITH_SILVER = "zero-shot", "practice", "remote", "writer", "+silver"
+LABEL_NAMES = "label-names"
+WRITES = (Choice, Choices, Spans, Text)
+DO_NOTHING = "do-nothing"
+LONGEST = "always the longest of the options that a row brings: the floor"
 METHODS = {
     each.name: each
     for each in (
         Method(ZERO_SHOT, "the untouched model, from the label names alone", learns=False, hears=True),
+        Method(LABEL_NAMES, "zero-shot as it is where no words describe the task", (Choice,), False, described=True),
         Method("majority", "always the commonest answer: the floor", candidate=False, points=False, body=False),
         Method(
             "ngrams",
             "character n-grams and logistic regression; letters and shapes and a CRF for spans",
             points=False,
             body=False,
+        ),
+        Method(
+            "sentence",
+            "the sentence with most words of the question: the floor",
+            (Spans,),
+            learns=False,
+            candidate=False,
+            body=False,
+            extracts=True,
         ),
         Method("probe", "a head on the frozen body, starting from the label names", hears=True),
         Method(
@@ -81,7 +54,7 @@ METHODS = {
         Method("top", "the head and the top two layers", hears=True),
         Method("lora", "the head and low-rank updates in every layer"),
         Method("full", "the head and everything below it", hears=True),
-        Method("do-nothing", "every text as it stands: the floor", (Text,), learns=False, candidate=False, body=False),
+        Method(DO_NOTHING, "every text as it stands: the floor", (Text,), learns=False, candidate=False, body=False),
         Method(
             "dictionary",
             "unknown words become the closest known one, the commonest of those",
@@ -89,6 +62,7 @@ METHODS = {
             learns=False,
             candidate=False,
             body=False,
+            mends=True,
         ),
         Method(
             "channel",
@@ -96,33 +70,52 @@ METHODS = {
             (Text,),
             learns=False,
             body=False,
+            mends=True,
         ),
         Method(
             "channel-tuned",
             "how sure it must be, and the words that right texts have, from the labels",
             (Text,),
             body=False,
+            mends=True,
         ),
+        Method("memory", "the answer that rows show for the most similar text", (Text,), writes=True),
+        Method("decoder", "a decoder learnt on the states of the frozen body", (Text,), writes=True),
+        Method("decoder+full", "that decoder, and then it and everything below it", (Text,), writes=True),
         Method(
-            PRACTICE, "rehearsed on raw text, without a label", (Choice, Text), learns=False, practised=True, hears=True
-        ),
-        Method("practice+probe", "a head on the practised body, starting from its own", (Choice,), practised=True),
-        Method(
-            "practice+top",
-            "the head and the top two layers, from the practised ones",
-            (Choice,),
+            PRACTICE,
+            "rehearsed on raw text, without a label",
+            (Choice, Spans, Text),
+            learns=False,
             practised=True,
             hears=True,
         ),
-        Method("practice+channel-tuned", "the practised corrector, tuned", (Text,), body=False, practised=True),
+        Method(
+            "practice+probe", "a head on the practised body, starting from its own", (Choice, Spans), practised=True
+        ),
+        Method(
+            "practice+top",
+            "the head and the top two layers, from the practised ones",
+            (Choice, Spans),
+            practised=True,
+            hears=True,
+        ),
+        Method("practice+full", "the head and everything below it, from the practised ones", (Spans,), practised=True),
+        Method(
+            "practice+channel-tuned", "the practised corrector, tuned", (Text,), body=False, mends=True, practised=True
+        ),
         Method(
             REMOTE,
             "an endpoint, asked in words (--model http://host:port/v1#name)",
-            (Choice, Spans, Text),
+            (Choice, Choices, Spans, Text),
             learns=False,
             body=False,
             remote=True,
         ),
+        Method(WRITER, "a language model, asked in words (--model FOLDER)", WRITES, False, body=False, writer=True),
+        Method(f"{WRITER}+shots", "the same, shown examples in its prompt", WRITES, body=False, writer=True),
+        Method(f"{WRITER}+lora", "low-rank updates of it, to write the right answers", WRITES, body=False, writer=True),
+        Method(f"{WRITER}+full", "all of it, to write the right answers", WRITES, body=False, writer=True, named=True),
         Method(f"probe{WITH_SILVER}", "a probe that learns from silver rows, too (--silver)", silver=True),
         Method(f"top{WITH_SILVER}", "top that learns from silver rows, too", silver=True),
         Method(
@@ -130,6 +123,7 @@ METHODS = {
             "channel-tuned that learns from silver rows, too",
             (Text,),
             body=False,
+            mends=True,
             silver=True,
         ),
         Method(
@@ -156,6 +150,7 @@ METHODS = {
             fuses=True,
             hears=True,
         ),
+        Method("longest", LONGEST, (Choice,), learns=False, candidate=False, body=False, brings=True),
     )
 }
 
@@ -167,7 +162,9 @@ def methods_for(
     text: bool = False,
     kinds: Collection[str] = ("text",),
     remote: bool = False,
+    writer: bool = False,
     silver: bool = False,
+    described: bool = False,
 ) -> tuple[Method, ...]:
     """The methods that fit `task`, or those `asked` for, the untouched model always first among them.
 
@@ -175,7 +172,8 @@ def methods_for(
         text: whether there is raw text to practise on; the model that has practised is always among them then.
         kinds: those of core.parts.KINDS that rows give; where there are several, they can be fused, as a sound or
             picture can with its words.
-        remote: whether there is an endpoint; it is always among them then.
+        remote, writer: whether there is an endpoint, or a language model; it is always among them then.
+        described: whether words describe the task.
         silver: whether there are silver rows; each method that can learn from them is there with them and without.
 
     Raises:
@@ -186,7 +184,11 @@ def methods_for(
         name: each
         for name, each in METHODS.items()
         if (_hears(each, kinds) if task.media else task.answer in each.answers)
-        and (each.points or not task.points)
+        and (each.points or task.labelled)
+        and (not each.brings or (task.points and not task.marks))
+        and each.extracts <= task.extracts
+        and each.mends <= task.mends
+        and each.writes <= task.writes
         and (not each.practised or task.practice is not None)
         and (not each.fuses or len(kinds) > 1 or hears_words(task, kinds))
     }
@@ -197,14 +199,20 @@ def methods_for(
             raise LowrungError(f"method {name} practises on raw text and needs some: --text FILE")
         if fitting[name].remote and not remote:
             raise LowrungError(f"method {name} asks an endpoint and needs one: --model http://host:port/v1#name")
+        if fitting[name].writer and not writer:
+            raise LowrungError(f"method {name} stands on a language model and needs one: --model writer-en")
+        if fitting[name].described and not described:
+            raise LowrungError(f"method {name} is zero-shot where no words describe the task; --describe does")
         if fitting[name].silver and not silver:
             raise LowrungError(f"method {name} learns from silver rows and needs some: --silver FILE")
     usual = [
         name
         for name, each in fitting.items()
         if (text or not each.practised) and (remote or not each.remote) and (silver or not each.silver)
+        if (writer or not each.writer) and (described or not each.described) and not each.named
     ]
-    always = ((PRACTICE, text), (REMOTE, remote), *((f"{name}{WITH_SILVER}", silver) for name in asked))
+    always = [(PRACTICE, text), (REMOTE, remote), (WRITER, writer), (LABEL_NAMES, described)]
+    always += [(f"{name}{WITH_SILVER}", silver) for name in asked]
     more = [name for name, given in always if given and name in fitting]
     names = dict.fromkeys((untouched(task), *more, *asked) if asked else (untouched(task), *usual))
     return tuple(fitting[name] for name in names)
@@ -212,7 +220,7 @@ def methods_for(
 
 def _hears(method: Method, kinds: Collection[str]) -> bool:
     """Whether it is for sound or pictures; the floor of texts is where a text of them is given as well."""
-    return method.hears or (method.name == "do-nothing" and "text" in kinds and len(kinds) > 1)
+    return method.hears or (method.name == DO_NOTHING and "text" in kinds and len(kinds) > 1)
 
 
 def kinds_of(examples: Iterable[Example[Any]]) -> frozenset[str]:
@@ -229,6 +237,8 @@ def untouched(task: Task[Any]) -> str:
     """The name of the method that stands for 0 labels in `task`."""
     if task.media:
         return ZERO_SHOT
+    if task.writes:
+        return DO_NOTHING
     return next(each.name for each in METHODS.values() if each.untouched and task.answer in each.answers)
 
 
@@ -236,12 +246,12 @@ def usual(task: Task[Any]) -> str:
     """The name of the method that `fit` takes where nobody names one."""
     if task.media:
         return "full"
-    return "channel-tuned" if task.answer is Text else "probe"
+    return "channel-tuned" if task.mends else "decoder" if task.writes else "probe"
 
 
 def foundation(task: Task[Any], model: str = "") -> Any:
-    """What the methods of `task` stand on: the backbone of that name; of sound or pictures, a recognizer; where answers
-    to text are Texts, a language's corrector.
+    """What the methods of `task` stand on: the backbone of that name; of sound or pictures, a recognizer; where texts
+    are mended, a language's corrector.
 
     Either says where it comes from in `source`.
 
@@ -255,7 +265,7 @@ def foundation(task: Task[Any], model: str = "") -> Any:
         from lowrung.models.senses import sense_of
 
         return recognizer(model, sense_of(task.media))
-    if task.answer is Text:
+    if task.mends:
         from lowrung.models.correcting import corrector
 
         return corrector(model or "en")
@@ -278,6 +288,8 @@ def fit_method(
     start: Model[Any] | None = None,
     kinds: Collection[str] = (),
     remote: Model[Any] | None = None,
+    writer: Any = None,
+    wording: Wording | None = None,
 ) -> Model[Any]:
     """A model made by `method` from `examples`; one that learns needs at least one.
 
@@ -288,14 +300,15 @@ def fit_method(
         start: the model that has practised, where the method is practised.
         kinds: those of parts that questions will have; where sounds or pictures are among them, their words stand in
             the examples (models.cascade.examples_with_words), and the model is one that hears them itself.
-        remote: the endpoint, where the method asks one.
+        remote: the endpoint, where the method asks one. writer: the models.writer.TextWriter, where it stands on one.
+        wording: how the task is worded for the body, where words describe it.
     """
     if hears_words(task, kinds):
         from lowrung.models.cascade import Cascade, ears_for
 
         inner = fit_method(
             method, task, examples, backbone=backbone, prefixes=prefixes, seed=seed, dev=dev, checkpoint=checkpoint,
-            watch=watch, start=start, remote=remote,
+            watch=watch, start=start, remote=remote, writer=writer, wording=wording,
         )  # fmt: skip
         learnt = kinds_of(examples) if method.learns else ()
         return Cascade(inner, ears_for(kinds), spots=method.plain == ZERO_SHOT, learnt=learnt)
@@ -309,10 +322,14 @@ def fit_method(
         raise LowrungError(
             f"method {method.name} needs labels and got none; {untouched(task)} is the one that does without"
         )
+    if method.plain == "longest":
+        return baselines.Longest()
     if method.plain == "majority":
         return baselines.fit_majority(task, examples)
     if method.plain == "ngrams":
         return baselines.fit_ngrams(task, examples, seed=seed)
+    if method.plain == "sentence":
+        return baselines.Sentence()
     if method.practised and start is None:
         raise LowrungError(f"method {method.name} practises on raw text and needs some: --text FILE")
     if method.name == PRACTICE and start is not None:
@@ -341,26 +358,32 @@ def fit_method(
             checkpoint=checkpoint,
             watch=watch,
         )
-    if task.media and method.hears:
-        return _recognizer(method, examples, start if method.practised else backbone, dev, seed, checkpoint, watch)
-    if task.answer is Text:
-        return _corrector(method, examples, start if method.practised else backbone, seed)
     how, settings = recipe(method.plain)
     ground: Any = start if method.practised else backbone
+    learning: dict[str, Any] = {"dev": dev, "seed": seed, "checkpoint": checkpoint, "watch": watch}
+    if method.writer:
+        if writer is None:
+            raise LowrungError(f"method {method.name} stands on a language model and needs one: --model writer-en")
+        return fit_language_model(method, examples, writer, how=how, settings=settings, **learning)
+    if task.media and method.hears:
+        return fit_listener(method, examples, ground, how=how, **learning)
+    if method.writes:
+        return fit_writer(method, task, examples, ground, how=how, prefixes=prefixes, **learning)
+    if task.answer is Text:
+        return fit_mender(method, examples, ground, seed=seed)
+    wording = None if method.described else wording
     model = adapt(
         ground,
         task,
-        examples if method.learns else (),
+        framed(examples, wording) if method.learns else (),
         how=how,
-        dev=dev,
         settings=settings,
         prefixes=prefixes,
-        seed=seed,
-        checkpoint=checkpoint,
-        watch=watch,
+        wording=wording,
+        **learning,
     )
     model.name = method.name
-    return model
+    return in_frame(model, wording)
 
 
 def settled(model: Model[A]) -> Model[A]:
@@ -371,50 +394,3 @@ def settled(model: Model[A]) -> Model[A]:
     if hasattr(made, "forget"):
         made.forget()
     return model
-
-
-def _corrector(method: Method, examples: Sequence[Example[Any]], base: Any, seed: int) -> Model[Any]:
-    from lowrung.models import correcting
-
-    if method.name == "do-nothing":
-        return correcting.DoNothing()
-    if method.name == "dictionary":
-        return correcting.Dictionary(base.lexicon)
-    if not method.learns:
-        return base  # type: ignore[no-any-return]
-    return replace(correcting.fit_corrector(base, examples, seed=seed), name=method.name)
-
-
-def _recognizer(
-    method: Method,
-    examples: Sequence[Example[Any]],
-    base: Any,
-    dev: Sequence[Example[Any]],
-    seed: int,
-    checkpoint: Path | None,
-    watch: Watch | None,
-) -> Model[Any]:
-    from lowrung.models.hearing import taught
-    from lowrung.models.tuned_recognizer import fit_recognizer
-
-    if not method.learns:
-        return base  # type: ignore[no-any-return]
-    how, _ = recipe(method.plain)
-    made = fit_recognizer(taught(base), examples, how=how, dev=dev, seed=seed, checkpoint=checkpoint, watch=watch)
-    return replace(made, name=method.name)
-
-
-def recipe(name: str) -> tuple[Any, Any]:
-    """(how much moves, the training's settings) of a method that adapts a network; (None, None) of the others."""
-    from lowrung.models import tuning
-    from lowrung.models.training import Settings
-
-    ways: dict[str, tuple[tuning.How, Settings]] = {
-        ZERO_SHOT: (tuning.Frozen(), Settings()),
-        "probe": (tuning.Frozen(), PROBE),
-        "contrastive": (tuning.Top(4), Settings(lr=2e-4, contrast=1.0, batch=32, least=50, most=400)),
-        "top": (tuning.Top(2), Settings(lr=2e-4, least=200)),
-        "lora": (tuning.LoRA(), Settings(lr=5e-4, least=200)),
-        "full": (tuning.Full(), Settings(lr=1e-4, least=200)),
-    }
-    return ways.get(name.removeprefix(f"{PRACTICE}+").removesuffix(WITH_SILVER), (None, None))

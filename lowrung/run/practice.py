@@ -20,7 +20,7 @@ from lowrung.core.task import Example, Task
 from lowrung.data.raw import identity, lines
 from lowrung.models.network import Adapted
 from lowrung.models.training import Progress, Settings, train
-from lowrung.models.tuning import Frozen, How, Top
+from lowrung.models.tuning import Frozen, Full, How, Top
 from lowrung.run.adapt import Watch, adapt, body_to_move, loosen
 from lowrung.run.evaluate import Report, evaluate
 from lowrung.run.shares import shares
@@ -70,7 +70,7 @@ def practise(
     text: Sequence[str | Path],
     *,
     model: str = "",
-    how: How = Top(2),  # noqa: B008 (frozen value)
+    how: How | None = None,
     steps: int | None = None,
     minutes: float = 0.0,
     held: int = 400,
@@ -90,6 +90,7 @@ def practise(
         text: files of raw text (.txt, a line a paragraph) or rows with `column`, also .gz and .xz; read again from
             their beginning when they end.
         model: a backbone's name, "" for the embedded one.
+        how: None for Top(2), and Full() where answers are extracted, which takes every layer to compare two texts.
         steps: None for 1000, or for as many as `minutes` allow.
         minutes: of training with its validations, those before an interruption counted; 0 for no limit.
         held: at most so many rows to validate on.
@@ -111,7 +112,9 @@ def practise(
         return practise_recognizer(task, text, seed=seed, out=out, watch=watch, **given)  # type: ignore[arg-type,return-value]
     if task.answer is Text:
         raise LowrungError(f"practice moves a network, and none answers {task.name}; its words are harvested instead")
-    begun, chosen = time.monotonic(), replace(settings or SETTINGS, most=steps_of(steps, minutes))
+    how = how or (Full() if task.extracts else Top(2))
+    usual = replace(SETTINGS, lr=1e-4) if isinstance(how, Full) else SETTINGS
+    begun, chosen = time.monotonic(), replace(settings or usual, most=steps_of(steps, minutes))
     training = Path(f"{out}.training") if out else None
     kept = kept_rows(task, lambda: lines(text, column, held_out=True), seed, held)
     passes = [0]

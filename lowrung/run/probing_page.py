@@ -9,10 +9,13 @@ from io import BytesIO
 from typing import Any
 
 from lowrung.core.errors import LowrungError
-from lowrung.data.letter_items import KINDS
+from lowrung.data.text_items import about
 
-_ABOUT = {kind.name: kind.about for kind in KINDS}
 _BAR, _CHANCE, _RULE = "#0072b2", "#d55e00", "#dde1e7"
+_HOW = {
+    True: "Read-outs learnt from the frozen states of {learnt:,} words. What they read out of others is told here.",
+    False: "Asked in words, each question after answered ones of its kind; right is the exact answer.",
+}
 _STYLE = """body { margin: 2rem auto; padding: 0 1rem; max-width: 50rem; font: 16px/1.5 system-ui, sans-serif;
 color: #1a1d23; background: #fff } img { max-width: 100% }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
@@ -43,8 +46,8 @@ def png(found: Mapping[str, Any]) -> bytes:
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share read right on unseen words, with 95 % intervals")
-    axes.set_title(f"What a read-out finds of letters in {found['model']}", loc="left", parse_math=False)
+    axes.set_xlabel("share that is right, with 95 % intervals")
+    axes.set_title(f"What {found['model']} can do on the lowest rungs", loc="left", parse_math=False)
     axes.grid(axis="x", color=_RULE)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -57,19 +60,19 @@ def png(found: Mapping[str, Any]) -> bytes:
 
 def html(found: Mapping[str, Any], picture: bytes) -> str:
     """The page of `Probing.to_json`, with the picture that `png` drew of it."""
+    kinds = about("en")
     lines = "".join(
         f"<tr><th>{escape(name)}</th><td>{each['value']:.3f}</td><td>{each['low']:.3f}–{each['high']:.3f}</td>"
-        f"<td>{each['chance']:.3f}</td><td>{found['rows'][name]}</td><td>{escape(_ABOUT.get(name, ''))}</td></tr>"
+        f"<td>{each['chance']:.3f}</td><td>{found['rows'][name]}</td><td>{escape(kinds.get(name, ''))}</td></tr>"
         for name, each in found["metrics"].items()
     )
     model, advice, drawn = escape(found["model"]), escape(found["advice"]), b64encode(picture).decode()
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>probe of {model} · lowrung</title><style>{_STYLE}</style></head><body>
-<h1>What {model} knows of letters</h1>
-<p><strong>{advice[0].upper()}{advice[1:]}.</strong></p>
-<p>A small network learnt to read each answer out of the frozen states of {found["learnt"]:,} words. What it
-reads out of words that open unlike all of those is told here. Chance is what the commonest answer would get.</p>
+<h1>What {model} can do on the lowest rungs</h1>
+<p><strong>{advice[:1].upper()}{advice[1:]}</strong></p>
+<p>{_HOW[bool(found["learnt"])].format(**found)} Chance is what the commonest answer would get.</p>
 <img alt="Bars of the shares in the table below" src="data:image/png;base64,{drawn}">
 <table><thead><tr><th>kind</th><th>right</th><th>95 % interval</th><th>chance</th><th>items</th><th>what is asked</th>
 </tr></thead><tbody>{lines}</tbody></table>

@@ -11,6 +11,7 @@ from importlib.resources import files
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lowrung.core.answers import NOTHING
 from lowrung.core.errors import LowrungError
 from lowrung.core.parts import Part
 from lowrung.run.curves import curves, key
@@ -99,6 +100,8 @@ def card(study_json: StudyJson) -> str:
     out += [f"- **Method**: {gate['shipped']} ({about})"]
     if gate["shipped"] == REMOTE and study["remote"]:
         out += [f"- **Endpoint**: {_code(study['remote']['source'])}, asked again at each answer"]
+    elif method and method.writer and study["writer"]:
+        out += [f"- **Language model**: {_code(study['writer'])}"]
     elif study["model"]:
         sum_ = f", checksum `{study['checksum']}`" if study["checksum"] else ""
         what = "Backbone" if gate["original"] == ZERO_SHOT else "Language"
@@ -155,7 +158,7 @@ def _checked(study_json: StudyJson) -> dict[str, Any]:
             f"a study's JSON is damaged in 'summary' or 'gate' ({problem}); run the study again"
         ) from problem
     gate = {"original": ZERO_SHOT, "winner": study["gate"]["shipped"], "labels": 0, "probability_better": None}
-    words = dict.fromkeys(("sentence", "model", "checksum", "fingerprint", "date"), "")
+    words = dict.fromkeys(("sentence", "model", "writer", "checksum", "fingerprint", "date"), "")
     tables: dict[str, Any] = {
         name: {} for name in ("rows", "comparison", "per_label", "classes", "versions", "sizes", "remote")
     }
@@ -304,6 +307,8 @@ def _mistake(each: Mapping[str, Any]) -> dict[str, Any]:
     """One mistake for the page: texts as pieces (text, label, whether the other side has it too)."""
     text, gold, answer = str(each.get("text", "")), each.get("gold"), each.get("answer")
     made = {"id": each.get("id") or "", "confidence": each.get("confidence")}
+    if any(isinstance(one, str) for side in (gold, answer) if isinstance(side, list) for one in side):  # Choices
+        gold, answer = ("; ".join(side) or NOTHING if isinstance(side, list) else side for side in (gold, answer))
     if not isinstance(gold, list) and not isinstance(answer, list):
         return {**made, "spans": False, "text": _clipped(text, 0), "gold": gold, "answer": answer}
     sides = [[(one["start"], one["end"], str(one["label"])) for one in side or []] for side in (gold, answer)]

@@ -21,6 +21,7 @@ from lowrung.core.task import Example, Row, Task
 from lowrung.data.files import MEDIA, atomic_folder
 
 if TYPE_CHECKING:
+    from lowrung.data.describing import Description
     from lowrung.models.endpoint import Terms
     from lowrung.models.remote import Remote
 
@@ -98,7 +99,7 @@ def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:
     """Write the model's own files; what lowrung.json says of it."""
     from lowrung.models import baselines, correcting
 
-    if isinstance(model, baselines.Majority | baselines.Ngrams | baselines.Crf):
+    if isinstance(model, baselines.Baseline):
         baselines.save(model, folder)
         return {"kind": "baseline", "name": model.name}
     if isinstance(model, correcting.Mending):
@@ -107,15 +108,23 @@ def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:
     from lowrung.models.fused_texts import FusedText
     from lowrung.models.fusion import Fused
     from lowrung.models.hearing import Writer, facts_of
+    from lowrung.models.memory import Memory
     from lowrung.models.network import Adapted
     from lowrung.models.recognizer import Recognizer
     from lowrung.models.remote import Remote
+    from lowrung.models.translating import Translator
     from lowrung.models.voting import Vote
+    from lowrung.models.writer import TextWriter
+    from lowrung.models.zero_shot import Framed, Scored
 
     if isinstance(model, Cascade):
         return model.save(folder, _saved(model.inner, folder))
     if isinstance(model, Writer):
         return facts_of(model)
+    if isinstance(model, Framed):
+        return model.facts(_saved(model.inner, folder))
+    if isinstance(model, Memory | Scored | TextWriter | Translator):
+        return model.save(folder)
     if isinstance(model, Remote):
         return model.facts()
     if isinstance(model, Adapted | Recognizer | Fused | FusedText | Vote):
@@ -202,6 +211,22 @@ def _loaded(folder: Path, made: dict[str, Any], ears: Mapping[str, Any] = Mappin
         from lowrung.models import fusion
 
         return fusion.load(folder, made, ears)
+    if kind in ("framed", "scored"):
+        from lowrung.models.zero_shot import described_again
+
+        return described_again(made, _loaded(folder, made["inner"], ears))
+    if kind == "memory":
+        from lowrung.models.memory import load_memory
+
+        return load_memory(folder, made)
+    if kind == "translator":
+        from lowrung.models.translating import load_translator
+
+        return load_translator(folder, made)
+    if kind == "text-writer":
+        from lowrung.models.writer import load_writer
+
+        return load_writer(folder, made)
     if kind == "remote":
         from lowrung.models.remote import of_facts
 
@@ -259,21 +284,37 @@ def default(
     options: Sequence[str] = (),
     meanings: Mapping[str, str] | None = None,
     terms: Terms | None = None,
+    description: Description | None = None,
+    questions: Sequence[Question] = (),
 ) -> Shipped:
     """The untouched backbone on `task`: zero-shot, from the label names; of Texts, a recognizer or a corrector.
 
-    An endpoint where `model` is the address of one, asked on `terms`.
+    An endpoint where `model` is the address of one, asked on `terms`; a language model where it names one. With a
+    `description`, worded as unlabelled `questions` say is best.
     """
-    from lowrung.models.remote import is_remote, remote_for
+    from lowrung.run.describing import described_for, described_task, in_frame
+    from lowrung.run.named import named
 
-    if is_remote(model):
+    task = described_task(task.with_options(options or task.options, meanings), description)
+    found = named(task, model, terms)
+    if found.foreign:
         task = task.with_options(options or task.options or DEFAULT_OPTIONS.get(task.name, ()), meanings)
         if task.answer is Choice and not task.options and not task.points:
             raise DataError(f"task {task.name} needs its labels: rows that carry some, or --options a,b,c")
-        remote = remote_for(task, model, terms)
         told = {"name": task.name, "options": list(task.options)}
-        made = _hearing(task, remote)
-        return Shipped(task, made, {"task": told, "method": "remote", "source": remote.source.name})
+        facts = {"task": told, "method": "remote" if found.remote else "writer", "source": found.foreign.source.name}
+        described = described_for(task, found, None, description, questions)
+        if described.writer:
+            facts["formats"] = described.to_json()
+        return Shipped(task, _hearing(task, described.writer or found.foreign), facts)
+    if task.writes:
+        if model:
+            raise ModelError(
+                f"{model}: what has no words of its own answers {task.name} once it has learnt: lowrung fit"
+            )
+        from lowrung.models.correcting import DoNothing
+
+        return Shipped(task, DoNothing(), {"task": {"name": task.name, "options": []}, "method": DoNothing.name})
     if task.answer is Text:
         from lowrung.run.methods import foundation
 
@@ -284,11 +325,14 @@ def default(
     from lowrung.run.adapt import adapt
 
     task = task.with_options(options or task.options or DEFAULT_OPTIONS.get(task.name, ()), meanings)
-    network = adapt(backbone(model or DEFAULT), task, how=Frozen())
+    body = backbone(model or DEFAULT)
+    described = described_for(task, found, body, description, questions)
+    network = adapt(body, task, how=Frozen(), wording=described.wording)
     network.prefixes = None  # one answer needs no cache
     network.name = "zero-shot"
-    made = _hearing(task, network, spots=True)
-    return Shipped(task, made, {"task": {"name": task.name, "options": list(task.options)}, "method": "zero-shot"})
+    made = _hearing(task, in_frame(network, described.wording), spots=True)
+    facts = {"task": {"name": task.name, "options": list(task.options)}, "method": "zero-shot"}
+    return Shipped(task, made, facts | ({"formats": described.to_json()} if description else {}))
 
 
 def _hearing(task: Task[Any], model: Model[Any], *, spots: bool = False) -> Model[Any]:
@@ -325,9 +369,10 @@ def on_terms(shipped: Shipped, terms: Terms, watch: Callable[[int, int], None] |
 def fingerprint(examples: Sequence[Example[Any]]) -> str:
     """sha256 of questions and golds, in order: the same rows give the same fingerprint on any machine."""
     digest = hashlib.sha256()
+    own = len({each.question.options for each in examples}) > 1
     for each in examples:
         asked = each.question
-        marked = (asked.options, asked.marks) if asked.marks else ()  # rows may differ in nothing else
+        marked = (asked.options, asked.marks) if asked.marks or own else ()  # rows may differ in nothing else
         media = tuple(_identity(part) for part in asked.given if not isinstance(part, str))
         texts = tuple(part for part in asked.given if isinstance(part, str) and not isinstance(part, Heard))
         digest.update(repr((texts, each.golds, *marked, *media)).encode("utf-8", "backslashreplace"))

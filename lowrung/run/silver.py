@@ -28,7 +28,7 @@ def silver_row(task: Task[Any], row: Row, said: Prediction[Any], name: str) -> d
     if said.answer is None:
         return None
     value = answer_json(said.answer)
-    if task.points and isinstance(said.answer, Choice):  # a place among the candidates, null for none of them
+    if task.points and task.marks and isinstance(said.answer, Choice):  # a candidate's place, null for none of them
         options = task.question(row).options
         at = options.index(said.answer.option)
         value = at if at < len(options) - 1 else None
@@ -78,4 +78,4 @@ def silver_examples(
 
 def _asked(question: Question) -> tuple[Any, ...]:
     given = (part if isinstance(part, str) else part.key for part in question.given if not isinstance(part, Heard))
-    return (*given, question.marks)
+    return (*given, question.marks, question.options)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowrung.core.answers import Text
 from lowrung.core.model import Model
 from lowrung.core.task import Task
 from lowrung.run.ship import CARD, FACTS, REPORT, load
@@ -87,7 +86,7 @@ def _made(
     seed: int,
     watch: Callable[[int, int, float], None] | None,
 ) -> tuple[Model[Any], Mapping[str, Any], float]:
-    if task.answer is Text and not task.media:
+    if task.mends:
         from lowrung.run.harvest import harvest
 
         found = harvest(task, asked.text, base=base, column=asked.column, seed=seed, out=folder)

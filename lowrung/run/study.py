@@ -15,13 +15,16 @@ from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.model import Model
 from lowrung.core.parts import Part
 from lowrung.core.task import Example, Row, Task
+from lowrung.data.describing import Description
 from lowrung.data.files import atomic
 from lowrung.data.splits import keys
 from lowrung.run.augmenting import Tried, checked, rows_of, vetted
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
+from lowrung.run.describing import described_for, described_task
 from lowrung.run.evaluate import Report, Score, interval
 from lowrung.run.methods import Method, foundation, hears_words, kinds_of, methods_for
+from lowrung.run.named import Named, named
 from lowrung.run.pictures import kept, part_of, samples
 from lowrung.run.ship import fingerprint, now, ship, versions
 from lowrung.run.silver import gold_only, silver_examples
@@ -108,7 +111,7 @@ def study(
     methods: Sequence[str] = (),
     labels: Sequence[int | str] = (0, 8, 32, 128, ALL),
     seeds: int = 3,
-    model: str = "",
+    model: str | Sequence[str] = "",
     out: str | Path | None = None,
     confidence: float = 0.95,
     balanced: bool = False,
@@ -117,6 +120,7 @@ def study(
     words: str | Path = "",
     silver: Sequence[Row] = (),
     terms: Terms | None = None,
+    description: Description | None = None,
     watch: Watch | None = None,
 ) -> Study[A]:
     """Set `methods` side by side at each number of `labels`, pick the best, and decide whether it may ship.
@@ -131,8 +135,8 @@ def study(
         labels: numbers of labelled rows; "all" is as many as there are to learn from. 0, the untouched model, is
             always in.
         seeds: how many draws (and initialisations), at least 1.
-        model: a backbone's name, "" for the embedded one; or the address of an endpoint, http://host:port/v1#name,
-            which is then a row of its own beside the embedded one.
+        model: a backbone's name, "" for the embedded one; the address of an endpoint, http://host:port/v1#name, or a
+            language model (models.writer), which are then rows of their own beside it; or one of each.
         out: a folder for study.json, report.html, the cells (an interrupted study goes on from them) and `model/`.
         confidence: the probability of being better than the untouched model from which the winner ships.
         balanced: draw equally many rows a class instead of in proportion.
@@ -141,6 +145,7 @@ def study(
         words: a file of words and phrases that every model of speech in the table expects; see models.hot_words.
         silver: rows that a model has labelled; methods that learn from them as well are rows of their own.
         terms: how an endpoint is asked.
+        description: the task in words; how they are put is chosen on `rows` without a look at their golds.
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
@@ -151,14 +156,14 @@ def study(
         ModelError: no such backbone, one that cannot learn, or `out`/model holds something else than a shipped model.
     """
     from lowrung.models.hearing import taught
-    from lowrung.models.remote import is_remote, remote_for
     from lowrung.models.tuning import Prefixes
-    from lowrung.tasks import task as named
+    from lowrung.tasks import task as of_name
 
-    task = named(task) if isinstance(task, str) else task
-    remote = remote_for(task, model, terms) if is_remote(model) else None
-    body = foundation(task, "" if remote else model)
-    plan, of_silver = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal, silver, remote)
+    task = described_task(of_name(task) if isinstance(task, str) else task, description)
+    found = named(task, model, terms)
+    writer, remote = found.writer, found.remote
+    body = foundation(task, found.body)
+    plan, of_silver = _plan(task, rows, test, methods, labels, seeds, balanced, rehearsal, silver, found, description)
     if task.media and any(each.learns for each in plan.methods):
         taught(body)  # or says at once why it cannot be
     names = checked(task, augment)
@@ -175,9 +180,11 @@ def study(
     if hears_words(plan.task, kinds_of((*plan.train, *plan.test))):
         plan, encoder = _heard(plan, body)
         checksum += "".join(f" {kind} {ear.source.checksum}" for kind, ear in encoder.ears.items())
+    described = described_for(plan.task, found, body, description, [each.question for each in plan.train])
+    checksum += described.key
     store = Store(folder, plan, checksum, start.checksum if start else "")
-    prefixes = Prefixes(body) if plan.untouched.body and not task.media else None
-    bench = Bench(plan, body, prefixes, store, watch, start, encoder)
+    prefixes = Prefixes(body) if any(each.body for each in plan.methods) and not (task.mends or task.media) else None
+    bench = Bench(plan, body, prefixes, store, watch, start, encoder, described)
     cells, reports = bench.run()
     original = reports[plan.untouched.name, 0]
     winner, at = _winner(plan, bench, reports)
@@ -196,7 +203,7 @@ def study(
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
     facts = _facts(
         plan,
-        body.source.name if remote else model or body.source.name,
+        found.body or body.source.name,
         body.source.checksum,
         switch,
         best,
@@ -205,8 +212,12 @@ def study(
     )
     if start is not None and rehearsal is not None:
         facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
+    if description is not None:
+        facts["formats"] = described.to_json()
     if tried:
         facts["augmentations"] = rows_of(tried)
+    if writer is not None:
+        facts["writer"] = writer.source.name
     if remote is not None:
         facts["remote"] = {"source": remote.source.name, **bench.bill, "priced": remote.terms.price is not None}
     if of_silver:
@@ -248,7 +259,8 @@ def _plan(
     balanced: bool,
     rehearsal: Rehearsal | None,
     silver: Sequence[Row],
-    remote: Any,
+    found: Named,
+    description: Description | None,
 ) -> tuple[Plan[A], Mapping[str, Any]]:
     """The plan, and what is told of the silver rows in it."""
     if rehearsal is not None and task.practice is None:
@@ -257,7 +269,7 @@ def _plan(
     gold_only(test, "test rows")
     task = task.fitted_to(rows)
     train = tuple(each for each in map(task.example, rows) if each.golds)
-    held = tuple(each for each in _examples_of_test(task, test) if each.golds)
+    held = tuple(each for each in _examples_of_test(task, test) if each.judged)
     if len(train) < 4:
         raise DataError(f"a study needs at least 4 rows with labels, and got {len(train)}; `answer` needs none")
     if len(task.options) == 1 and task.answer is Choice:
@@ -276,11 +288,12 @@ def _plan(
     if wanted == {0}:
         raise LowrungError("--labels names no number above 0; `score` measures the untouched model")
     kinds = kinds_of((*train, *held))
-    ways = methods_for(
-        task, methods, text=rehearsal is not None, kinds=kinds, remote=remote is not None, silver=bool(silver)
-    )
+    models = {"remote": found.remote is not None, "writer": found.writer is not None}
+    models["described"] = description is not None
+    ways = methods_for(task, methods, text=rehearsal is not None, kinds=kinds, silver=bool(silver), **models)
     more, told = silver_examples(task, silver, (*train, *held)) if silver else ((), {})
-    return Plan(task, train, held, ways, tuple(sorted(wanted)), seeds, balanced, number, more, remote), told
+    at = tuple(sorted(wanted))
+    return Plan(task, train, held, ways, at, seeds, balanced, number, more, found.remote, found.writer), told
 
 
 def _heard(plan: Plan[A], body: Any) -> tuple[Plan[A], Any]:
@@ -371,7 +384,7 @@ def _facts(
         {
             "id": each.id,
             "text": " | ".join(each.question.texts),
-            "gold": answer_json(each.golds[0]),
+            "gold": answer_json(each.golds[0]) if each.golds else None,
             "answer": answer_json(said.answer),
             "confidence": said.confidence,
         }
@@ -409,8 +422,10 @@ def _write(made: Study[A], out: Path, chosen: Method, body: Any, parts: Sequence
 
     out.mkdir(parents=True, exist_ok=True)
     found = made.to_json()
-    source = made.facts["remote"]["source"] if chosen.remote else body.source.name
+    sources = {"writer": made.facts.get("writer", ""), "remote": made.facts.get("remote", {}).get("source", "")}
+    source = sources["writer" if chosen.writer else "remote"] if chosen.writer or chosen.remote else body.source.name
     facts = {"method": chosen.name, "seed": 0, "fingerprint": found["fingerprint"], "source": source}
+    facts |= {"formats": found["formats"]} if "formats" in found else {}
     ship(made.task, made.model, out / "model", report=found, card=card(found), facts=facts)
     found["sizes"] = {chosen.name: sum(each.stat().st_size for each in (out / "model").iterdir())}
     with atomic(out / "study.json") as new:

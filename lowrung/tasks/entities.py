@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from lowrung.core.answers import Span, Spans
 from lowrung.core.errors import DataError, unknown
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task
+from lowrung.core.task import Row, Task, text_given
 from lowrung.metrics.spans import SPANS
 
 
 def ask(row: Row) -> Question:
+    """`before` is what was said or asked before the text, for models to read with it; spans lie in the text alone."""
     if isinstance(row.get("text"), str):
         text: str = row["text"]
     elif row.get("text") is not None:
@@ -18,7 +19,7 @@ def ask(row: Row) -> Question:
         text, _ = joined(row.get("tokens"))
     if not text.strip():
         raise DataError("column 'text' is empty")
-    return Question((text,))
+    return Question((text, *text_given(row, "before")))
 
 
 def golds(row: Row) -> tuple[Spans, ...]:
@@ -95,7 +96,7 @@ TASK = Task(
     name="entities",
     about="the names in a text (people, places, organisations or labels of your own) as spans",
     answer=Spans,
-    columns=("text", "tokens"),
+    columns=("text", "tokens", "before"),
     ask=ask,
     golds=golds,
     metrics=SPANS,

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -10,9 +9,9 @@ from lowrung.core.answers import Choice, Span, Spans
 from lowrung.core.edits import Edit, apply
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Example, Row, Task, text_of
+from lowrung.core.task import Example, Row, Task, apart, mark_of, text_of
 from lowrung.core.words import words
-from lowrung.data.names import COMMON, Place, candidates, distinct, language_of, named, sentence_ends
+from lowrung.data.names import COMMON, Place, candidates, distinct, language_of, named, passages, sentence_ends
 from lowrung.data.swaps import FORMS, SWAPS, person
 from lowrung.metrics.pronoun import GENDER, PRONOUN
 
@@ -24,17 +23,13 @@ WHICH = "Which of the candidates does the marked pronoun stand for?"
 def ask(row: Row) -> Question:
     """The marks are the pronoun, then the candidates; the options are the candidates' words, then `NONE`."""
     text = text_of(row)
-    pronoun = _span(text, row.get("pronoun"), "pronoun")
+    pronoun = mark_of(text, row.get("pronoun"), "pronoun")
     given = row.get("candidates")
     if not _listed(given) or not len(given):  # type: ignore[arg-type]
         raise DataError(f"'candidates' holds a list of [start, end], at least one, not {given!r}")
-    offered = [_span(text, each, "candidate") for each in given]  # type: ignore[union-attr]
+    offered = [mark_of(text, each, "candidate") for each in given]  # type: ignore[union-attr]
     marks = (pronoun, *offered)
-    ordered = sorted(marks)
-    for left, right in pairwise(ordered):
-        if right.start < left.end:
-            told = [f"{each.label} {each.start}-{each.end}" for each in (left, right)]
-            raise DataError(f"{told[0]} and {told[1]} overlap")
+    apart(marks)
     options = distinct((text[each.start : each.end] for each in offered), NONE)
     return Question((text,), instruction=WHICH, options=options, marks=marks)
 
@@ -88,7 +83,7 @@ def practice(lines: Iterable[str], random: Random) -> Iterator[Row]:
     once is hidden, and none of the others is it. The pronoun is drawn at random and half of the rows get other names
     and half the other gender, so that gender says nothing.
     """
-    for passage in _passages(lines, random):
+    for passage in passages(lines, random, sentences=PASSAGE, longest=LONGEST):
         row = _hidden(passage, random)
         if row is not None:
             example = TASK.example(row)
@@ -101,21 +96,6 @@ PASSAGE = (3, 5)  # sentences
 LONGEST = 900  # characters; a longer passage is no snippet
 ARTICLES = frozenset("the a an this that der die das den dem des ein eine le la les l un une el los las una".split())
 ALONE = 0.1  # how often a name that is told once is hidden
-
-
-def _passages(lines: Iterable[str], random: Random) -> Iterator[str]:
-    """Neighbouring sentences, of long lines a few, of short lines several lines; an empty line is a border."""
-    held = ""
-    for line in lines:
-        line = " ".join(line.split())
-        held = f"{held} {line}".strip() if line else ""
-        ends = [*sentence_ends(held), len(held)]
-        while len(ends) >= PASSAGE[0]:
-            taken = min(len(ends), random.randint(*PASSAGE))
-            passage, held = held[: ends[taken - 1]], held[ends[taken - 1] :].lstrip()
-            ends = [*sentence_ends(held), len(held)] if held else []
-            if len(passage) <= LONGEST:
-                yield passage
 
 
 def _hidden(text: str, random: Random) -> dict[str, Any] | None:
@@ -210,20 +190,6 @@ def _occurrences(text: str, form: str) -> list[Place]:
 
 def _listed(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _span(text: str, value: Any, label: str) -> Span:
-    whole = _listed(value) and len(value) == 2 and all(isinstance(at, int) and not isinstance(at, bool) for at in value)
-    if not whole:
-        raise DataError(f"a {label} is [start, end], two whole numbers that count characters, not {value!r}")
-    start, end = value
-    if not 0 <= start < end:
-        raise DataError(f"a {label} needs 0 <= start < end, not {start}-{end}")
-    if end > len(text):
-        raise DataError(f"{label} {start}-{end} ends after the text does ({len(text)} characters)")
-    if not text[start:end].strip():
-        raise DataError(f"{label} {start}-{end} holds only blanks")
-    return Span(start, end, label)
 
 
 TASK = Task(

@@ -46,6 +46,7 @@ TASK = Task(
     name="spelling",
     about="the text with its misspelt words mended, and nothing else changed",
     answer=Text,
+    mends=True,
     columns=("text",),
     ask=ask,
     golds=golds,

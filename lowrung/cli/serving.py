@@ -1,0 +1,89 @@
+"""`lowrung serve`: models over HTTP, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lowrung.cli import values
+from lowrung.core.errors import LowrungError
+
+VERB = (  # as in help.VERBS
+    "answer over HTTP: one model or several, with corrections kept",
+    """
+  lowrung serve runs/topic
+  lowrung serve mails=runs/topic names=runs/entities spelling --port 8080 --store sqlite:///corrections.db
+  lowrung serve --new-key ada --keys keys.txt
+  lowrung serve runs/topic --keys keys.txt --host 0.0.0.0
+
+  curl -s localhost:8000/v1/answer -d '{"rows": [{"text": "I was charged twice."}]}' -H 'Content-Type: application/json'
+
+A folder that another version takes the place of is loaded anew while the old one answers. SIGTERM or Ctrl-C: what waits
+is answered, then it ends.""",
+)
+HOST, PORT = "127.0.0.1", 8000
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="a shipped folder, a study's, or a task; NAME=MODEL names it"
+    )
+    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help=f"default {HOST}: this machine alone")
+    parser.add_argument("--port", type=values.at_least_one, default=PORT, metavar="N", help=f"default {PORT}")
+    parser.add_argument("--store", default="", metavar="URL", help="where corrections go, like sqlite:///file.db")
+    parser.add_argument("--keys", default="", metavar="FILE", help="who may ask; without it everybody who reaches it")
+    parser.add_argument("--new-key", default="", metavar="NAME", help="add a key for NAME to --keys, show it, and end")
+    parser.add_argument(
+        "--options", type=values.names, default=[], metavar="A,B", help="labels for a task's embedded default"
+    )
+    parser.add_argument(
+        "--patience",
+        type=values.above_zero,
+        default=0.5,
+        metavar="SECONDS",
+        help="how long a question may wait for its turn before more are refused with 429; default 0.5",
+    )
+
+
+def serve(asked: argparse.Namespace) -> None:
+    from lowrung.serving import keys
+
+    if asked.new_key:
+        if not asked.keys:
+            raise LowrungError("--new-key adds to a file of keys: --keys FILE names it")
+        print(keys.made(asked.keys, asked.new_key))
+        print(f"{asked.keys}: holds its hash; the key is not shown again", file=sys.stderr)
+        return
+    if not asked.models:
+        raise LowrungError("name a model to serve: a shipped folder, or a task for its embedded default")
+    try:
+        import uvicorn
+
+        from lowrung.serving.app import application
+        from lowrung.serving.hosting import Host, names_of
+        from lowrung.serving.meters import Meters
+        from lowrung.serving.store import Store
+    except ImportError as problem:
+        raise LowrungError(f"serve needs {problem.name}: pip install 'lowrung[serve]'") from problem
+    from lowrung.run.ship import Shipped, load, shipped_folder
+
+    known = keys.read(asked.keys) if asked.keys else None
+    if known is None and asked.host not in ("127.0.0.1", "::1", "localhost"):
+        print(f"lowrung: {asked.host} is reached from elsewhere, and without --keys everybody may ask", file=sys.stderr)
+
+    def loaded(source: str) -> Shipped:
+        return load(source, options=() if shipped_folder(source) else asked.options)
+
+    host = Host(names_of(asked.models), loaded, Meters(), asked.patience)
+    app = application(host, store=Store(asked.store) if asked.store else None, keys=known)
+    for each in host.served.values():
+        told = f"{each.name}: {each.shipped.task.name}, {each.about()['method']}, version {each.version}"
+        print(f"lowrung: {told}", file=sys.stderr)
+    print(f"lowrung: http://{asked.host}:{asked.port}/v1/models  (Ctrl-C ends it)", file=sys.stderr)
+    config = uvicorn.Config(
+        app, host=asked.host, port=asked.port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise LowrungError(f"{asked.host}:{asked.port}: could not be listened at; another --port may be free")

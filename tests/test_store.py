@@ -1,0 +1,141 @@
+"""What people say of answers: kept, once, and gone when it is to be gone."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+from lowrung.core.errors import DataError, LowrungError
+from lowrung.serving.store import Conflict, Correction, Store, rows_of
+
+ONE = Correction(
+    "k1", "mail", "topic", {"text": "Where is my order?"}, {"label": "delivery"}, who="ada", answer="other"
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(f"sqlite:///{tmp_path / 'corrections.db'}")
+    yield made
+    made.close()
+
+
+def test_a_correction_is_kept_once(store):
+    first, new = store.add(ONE)
+    again, newer = store.add(ONE)
+    assert (new, newer) == (True, False)
+    assert first == again
+    assert (first.number, first.answer, first.row) == (1, "other", ONE.row)
+    assert first.at.endswith("+00:00")
+    assert store.page() == [first]
+
+
+def test_a_key_stands_for_one_correction(store):
+    store.add(ONE)
+    with pytest.raises(Conflict, match="k1"):
+        store.add(replace(ONE, correction={"label": "refund"}))
+    assert [each.correction for each in store.page()] == [{"label": "delivery"}]
+
+
+@pytest.mark.parametrize("wrong", [{"key": ""}, {"key": "k" * 201}, {"correction": {}}])
+def test_what_is_none_is_refused(store, wrong):
+    with pytest.raises(DataError):
+        store.add(replace(ONE, **wrong))
+    assert store.count() == 0
+
+
+def test_pages_and_filters(store):
+    for number in range(7):
+        store.add(replace(ONE, key=f"k{number}", model="ab"[number % 2], row={"text": f"row {number}"}))
+    first = store.page(limit=3)
+    assert [each.key for each in first] == ["k0", "k1", "k2"]
+    assert [each.key for each in store.page(after=first[-1].number)] == ["k3", "k4", "k5", "k6"]
+    assert [each.key for each in store.page(limit=2, newest=True)] == ["k6", "k5"]
+    assert store.count(model="a") == 4
+    assert [each.key for each in store.all(model="b")] == ["k1", "k3", "k5"]
+
+
+def test_the_newest_of_a_row_is_learnt_from(store):
+    store.add(ONE)
+    store.add(replace(ONE, key="k2", correction={"label": "refund"}))
+    store.add(replace(ONE, key="k3", row={"text": "Thanks"}, correction={"label": "praise"}))
+    assert [(each["text"], each["label"]) for each in rows_of(store.all())] == [
+        ("Where is my order?", "refund"),
+        ("Thanks", "praise"),
+    ]
+
+
+def test_a_person_is_forgotten_to_the_last_byte(store, tmp_path):
+    store.add(replace(ONE, row={"text": "a secret of Ada's"}))
+    store.add(replace(ONE, key="k2", who="grace", row={"text": "nothing secret"}))
+    assert store.erase("ada") == 1
+    assert [each.who for each in store.page()] == ["grace"]
+    held = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert b"a secret of" not in held
+    assert b"nothing secret" in held
+    with pytest.raises(DataError):
+        store.erase("")
+
+
+def test_old_ones_go(store):
+    store.add(replace(ONE, at="2020-01-01T00:00:00.000+00:00"))
+    store.add(replace(ONE, key="k2"))
+    assert store.keep(30) == 1
+    assert [each.key for each in store.page()] == ["k2"]
+    with pytest.raises(DataError):
+        store.keep(0)
+
+
+def test_numbers_of_what_was_erased_are_not_given_again(store):
+    store.add(ONE)
+    store.erase("ada")
+    assert store.add(replace(ONE, key="k2"))[0].number == 2
+
+
+def _writes(url, pipe):
+    store, number = Store(url), 0
+    while True:
+        number += 1
+        store.add(replace(ONE, key=f"k{number}", row={"text": f"row {number}"}))
+        pipe.send(number)
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path):
+    url, acknowledged = f"sqlite:///{tmp_path / 'killed.db'}", 0
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_writes, args=(url, theirs))
+    process.start()
+    while acknowledged < 20:
+        acknowledged = ours.recv()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    while ours.poll():
+        acknowledged = ours.recv()
+    assert Store(url).count() >= acknowledged
+    assert sqlite3.connect(tmp_path / "killed.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "a store is sqlite:///file.db"),
+        ("odd://x", "a store is"),
+        ("sqlite:////no/such/folder/x.db", "cannot be opened as a store"),
+        ("oracle+missing_driver://u:secret@h/x", "a store is"),
+    ],
+)
+def test_a_bad_address_is_told_in_one_line(url, said):
+    with pytest.raises(LowrungError, match=said) as told:
+        Store(url)
+    assert "\n" not in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    (tmp_path / "text.db").write_text("this is no database " * 100)
+    with pytest.raises(LowrungError, match="cannot be opened as a store"):
+        Store(f"sqlite:///{tmp_path / 'text.db'}")
