@@ -84,7 +84,7 @@ def rows(tmp_path: Path) -> Path:
 def test_help_lists_every_verb(run: Run) -> None:
     done = run("--help")
     assert done.status == 0
-    assert all(re.search(rf"^    {verb} ", done.out, re.M) for verb in VERBS)
+    assert all(re.search(rf"^    {verb}\b", done.out, re.M) for verb in VERBS)
     assert run().out == run("--debug").out == done.out
 
 
@@ -113,7 +113,7 @@ def test_version(run: Run) -> None:
         (["study", "topic", "x", "--lables", "3"], "Did you mean '--labels'"),
         (["--debg"], "Did you mean '--debug'"),
         (["tasks", "more"], "'more' is one argument too many"),
-        (["study", "topics", "x"], "Did you mean 'topic'"),
+        (["study", "topik", "x"], "Did you mean 'topic'"),
         (["study", "topic", "row.jsonl"], "row.jsonl: no such file. Did you mean 'rows.jsonl'"),
         (["study", "topic", "rows.jsonl", "--methods", "prob"], "Did you mean 'probe'"),
         (["study", "topic", "rows.jsonl", "--labels", "8,many"], "as in 0,8,32,all; not 'many'"),

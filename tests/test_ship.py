@@ -12,7 +12,7 @@ from tiny_encoder import ROWS, TOPICS, write_tiny_encoder
 from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.run.export import export
 from lowrung.run.fit import fit
-from lowrung.run.methods import METHODS
+from lowrung.run.methods import methods_for
 from lowrung.run.ship import Shipped, load, with_labels
 from lowrung.tasks import task
 
@@ -20,13 +20,7 @@ NEW = {
     "topic": ["was I charged for the card?", "a parcel in London", "?", "Ünïcode 的 text " * 60],
     "entities": ["Grace met Ada in Rome.", "nothing", "Émile lives in 東京 😀 Paris", "Ada lives in London. " * 20],
 }
-CASES = [
-    (name, method)
-    for name in ROWS
-    for method, known in METHODS.items()
-    if task(name).answer in known.answers
-    and not (known.practised or known.fuses or known.remote or known.writer or known.silver or known.described)
-]
+CASES = [(name, each.name) for name in ROWS for each in methods_for(task(name)) if not (each.writer or each.described)]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +145,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         (DataError, "none of the dev rows has a label", {"dev": [{"text": "a"}]}),
         (LowrungError, "'prob' is not one of .* Did you mean 'probe'", {"method": "prob"}),
         (LowrungError, "label 'biling' is not one of .* Did you mean 'billing'", {"meanings": {"biling": "money"}}),
-        (LowrungError, "task 'topics' is not one of .* Did you mean 'topic'", {"task": "topics"}),
+        (LowrungError, "task 'topik' is not one of .* Did you mean 'topic'", {"task": "topik"}),
         (ModelError, "model 'minilmm' is not one of minilm.* Did you mean 'minilm'", {"model": "minilmm"}),
     ],
 )

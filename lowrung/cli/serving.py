@@ -18,6 +18,9 @@ VERB = (  # as in help.VERBS
 
   curl -s localhost:8000/v1/answer -d '{"rows": [{"text": "I was charged twice."}]}' -H 'Content-Type: application/json'
 
+  lowrung serve mails=runs/topic --store sqlite:///corrections.db --raw mails=unlabelled.jsonl
+
+Its page, at /, shows answers and takes corrections.
 A folder that another version takes the place of is loaded anew while the old one answers. SIGTERM or Ctrl-C: what waits
 is answered, then it ends.""",
 )
@@ -31,6 +34,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=HOST, metavar="ADDRESS", help=f"default {HOST}: this machine alone")
     parser.add_argument("--port", type=values.at_least_one, default=PORT, metavar="N", help=f"default {PORT}")
     parser.add_argument("--store", default="", metavar="URL", help="where corrections go, like sqlite:///file.db")
+    parser.add_argument(
+        "--raw",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="rows without right answers, for the page to ask about what to label next; NAME= may be left out where "
+        "one model is served",
+    )
+    parser.add_argument(
+        "--remember",
+        type=values.at_least_one,
+        default=0,
+        metavar="N",
+        help="put the last N rows that were asked about there, too; kept in memory until it ends; default none",
+    )
     parser.add_argument("--keys", default="", metavar="FILE", help="who may ask; without it everybody who reaches it")
     parser.add_argument("--new-key", default="", metavar="NAME", help="add a key for NAME to --keys, show it, and end")
     parser.add_argument(
@@ -60,11 +78,13 @@ def serve(asked: argparse.Namespace) -> None:
         import uvicorn
 
         from lowrung.serving.app import application
+        from lowrung.serving.desk import Desk, raw_of
         from lowrung.serving.hosting import Host, names_of
         from lowrung.serving.meters import Meters
         from lowrung.serving.store import Store
     except ImportError as problem:
         raise LowrungError(f"serve needs {problem.name}: pip install 'lowrung[serve]'") from problem
+    from lowrung.data.files import read_rows
     from lowrung.run.ship import Shipped, load, shipped_folder
 
     known = keys.read(asked.keys) if asked.keys else None
@@ -75,11 +95,14 @@ def serve(asked: argparse.Namespace) -> None:
         return load(source, options=() if shipped_folder(source) else asked.options)
 
     host = Host(names_of(asked.models), loaded, Meters(), asked.patience)
-    app = application(host, store=Store(asked.store) if asked.store else None, keys=known)
+    files = raw_of(asked.raw, list(host.served))
+    raw = {name: read_rows(file, task=host.of(name).shipped.task) for name, file in files.items()}
+    store = Store(asked.store) if asked.store else None
+    app = application(host, store=store, keys=known, desk=Desk(host, store, raw=raw, remember=asked.remember))
     for each in host.served.values():
         told = f"{each.name}: {each.shipped.task.name}, {each.about()['method']}, version {each.version}"
         print(f"lowrung: {told}", file=sys.stderr)
-    print(f"lowrung: http://{asked.host}:{asked.port}/v1/models  (Ctrl-C ends it)", file=sys.stderr)
+    print(f"lowrung: http://{asked.host}:{asked.port}/  (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
         app, host=asked.host, port=asked.port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
     )

@@ -379,7 +379,7 @@ def _measured(
         questions = questions_of(task, rows) if description else ()
         shipped = default(task, model=body, description=description, questions=questions)
     else:
-        for_task_only(asked, asked.model)
+        for_task_only(asked, getattr(asked, "model", task.name))
         shipped = found
     examples = [shipped.task.example(row) for row in _labelled(shipped.task, rows, str(source))]
     if len(examples) < len(rows):

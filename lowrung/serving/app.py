@@ -22,14 +22,16 @@ from lowrung.core.answers import Choice, Spans
 from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.core.parts import Question
 from lowrung.run.telling import prediction_json
+from lowrung.serving import desk as page
 from lowrung.serving import keys as known
 from lowrung.serving import wire
 from lowrung.serving.batching import Busy, Closing
+from lowrung.serving.desk import Desk
 from lowrung.serving.hosting import Host, Served
 from lowrung.serving.store import MOST, PAGE, Conflict, Correction, Store, gold_columns
 from lowrung.serving.wire import Limits
 
-OPEN = ("/healthz", "/readyz")  # that ask for no key
+OPEN = ("/healthz", "/readyz", *page.OPEN)  # that ask for no key
 Name = Annotated[str, Field(max_length=100, description="of a model; may be left out where there is one")]
 
 
@@ -81,14 +83,17 @@ def application(
     store: Store | None = None,
     keys: Mapping[str, str] | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen value)
+    desk: Desk | None = None,
 ) -> FastAPI:
     """The service of `host`.
 
     Args:
         store: where corrections go; without one they are refused.
         keys: hash → name of who may ask, as `keys.read` gives; None lets everybody ask.
+        desk: of the page; None for one without rows to label.
     """
-    state = _State(host, store, keys, limits)
+    desk = desk or Desk(host, store, limits=limits)
+    state = _State(host, store, keys, limits, desk)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -112,6 +117,7 @@ def application(
     for kind, handler in _handlers().items():
         app.add_exception_handler(kind, handler)
     _routes(app, state)
+    desk.serve(app)
     return app
 
 
@@ -132,8 +138,10 @@ PROBLEMS = {
 
 
 class _State:
-    def __init__(self, host: Host, store: Store | None, keys: Mapping[str, str] | None, limits: Limits) -> None:
-        self.host, self.store, self.keys, self.limits, self.ready = host, store, keys, limits, True
+    def __init__(
+        self, host: Host, store: Store | None, keys: Mapping[str, str] | None, limits: Limits, desk: Desk
+    ) -> None:
+        self.host, self.store, self.keys, self.limits, self.desk, self.ready = host, store, keys, limits, desk, True
 
     async def answers(self, served: Served, rows: list[Any]) -> tuple[list[Question], list[Any]]:
         """The questions of rows and what is said to them.
@@ -163,6 +171,7 @@ class _State:
                 meters.unanswered.labels(name).inc()
             else:
                 meters.confidence.labels(name).observe(each.confidence)
+        self.desk.saw(name, rows)
         return questions, said
 
     def _questions(self, served: Served, rows: list[Any]) -> list[Question]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.run.ship import FACTS, Shipped, shipped_folder
+from lowrung.run.silver import gold_column
 from lowrung.serving.batching import Batcher
 from lowrung.serving.meters import Meters
 
@@ -49,6 +50,9 @@ class Served:
             "method": str(self.shipped.facts.get("method", self.shipped.model.name)),
             "options": list(task.options),
             "media": task.media,
+            "shape": task.answer.__name__.lower(),
+            "columns": list(task.columns),
+            "gold": gold_column(task),
             "sample": {} if task.media else dict(task.sample),
             "date": str(self.shipped.facts.get("date", "")),
         }
@@ -150,7 +154,12 @@ def version_of(shipped: Shipped) -> str:
     """12 letters that tell one shipped model from another; the method's name for an embedded default."""
     if shipped.folder is None:
         return str(shipped.facts.get("method", shipped.model.name))
-    return hashlib.sha256((shipped.folder / FACTS).read_bytes()).hexdigest()[:12]
+    return version_in(shipped.folder)
+
+
+def version_in(folder: Path) -> str:
+    """The same of a shipped model's folder, without loading it."""
+    return hashlib.sha256((folder / FACTS).read_bytes()).hexdigest()[:12]
 
 
 def _stamp(source: str) -> tuple[int, int] | None:

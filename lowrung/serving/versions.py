@@ -12,8 +12,8 @@ from typing import Any
 
 from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.data.files import atomic_folder
-from lowrung.run.ship import FACTS, load, now, shipped_folder
-from lowrung.serving.hosting import version_of
+from lowrung.run.ship import FACTS, now, shipped_folder
+from lowrung.serving.hosting import version_in
 
 HISTORY = "history.jsonl"
 
@@ -53,7 +53,7 @@ def beside(model: str | Path) -> Path:
 
 
 def current(model: str | Path) -> str:
-    return version_of(load(place(model)))
+    return version_in(place(model))
 
 
 def keep(model: str | Path) -> str:
