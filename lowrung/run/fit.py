@@ -32,6 +32,7 @@ from lowrung.run.methods import (
     usual,
 )
 from lowrung.run.named import Named, named
+from lowrung.run.reference import reference_of
 from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
 from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
@@ -195,6 +196,7 @@ def fit(
         writer=described.writer if chosen.name == WRITER and described.writer else writer,
         wording=described.wording,
     )
+    reference = reference_of(made, [each.question for each in examples]) if out else None
     made = settled(made)
     if wishes.budget is not None:
         made, facts["budget"] = granted(made, Wishes(budget=wishes.budget))
@@ -203,7 +205,8 @@ def fit(
     if out is None:
         named_task = {"name": fitted.name, "options": list(fitted.options), "meanings": dict(fitted.meanings)}
         return Shipped(fitted, made, {"task": named_task, "versions": versions(), "date": now(), **facts})
-    shipped = ship(fitted, made, out, report=report, card=_card(fitted, chosen, report, Path(out)), facts=facts)
+    card = _card(fitted, chosen, report, Path(out))
+    shipped = ship(fitted, made, out, report=report, card=card, facts=facts, reference=reference)
     if training is not None and training.is_dir():
         shutil.rmtree(training)
     return shipped

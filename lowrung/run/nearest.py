@@ -17,7 +17,7 @@ from lowrung.core.task import Example
 from lowrung.data.swaps import whole
 from lowrung.run.cells import answer_json
 
-HASHED = 1 << 12  # places that character n-grams are hashed into
+HASHED = 1 << 9  # places that character n-grams are hashed into
 
 
 @dataclass(frozen=True, slots=True)

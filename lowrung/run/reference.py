@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowrung.core.answers import Prediction
-from lowrung.core.errors import DataError, ModelError
+from lowrung.core.errors import ModelError
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
-from lowrung.core.words import words as spots
+from lowrung.core.words import words
 from lowrung.run.nearest import vectors_of
 
 FILE = "reference.safetensors"
 MOST = 512  # questions that a reference holds
 LEAST = 20  # questions on either side, below which nothing is said
-BUCKETS = 1 << 16  # that words are hashed into
+BUCKETS = 1 << 16  # that groups of three letters are hashed into
 DRAWS = 400  # permutations: the smallest p-value is 1 / 401
-KINDS = ("meaning", "words", "length", "confidence")
+KINDS = ("meaning", "letters", "length", "confidence")
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -33,14 +33,15 @@ class Reference:
     """Questions of the time when a model shipped, without their words.
 
     Args:
-        vectors: of their meaning, (N, D). words: which buckets of words were met, (BUCKETS,) of 0 and 1.
-        unmet: of each question, the share of its words that no other has, (N,). lengths: in letters, (N,).
-        confidence: of answers to questions that it had not learnt, (M,); empty where none were measured.
+        vectors: of their meaning, (N, D). letters: which buckets of three letters were met, (BUCKETS,) of 0 and 1.
+        odd: of each question, the share of its words with three letters that no other question has, (N,).
+        lengths: log(1 + letters), (N,).
+        confidence: of answers to questions that the model had not learnt, (M,); empty where none were measured.
     """
 
     vectors: Floats
-    words: Floats
-    unmet: Floats
+    letters: Floats
+    odd: Floats
     lengths: Floats
     confidence: Floats
 
@@ -48,8 +49,22 @@ class Reference:
         from safetensors.numpy import save_file
 
         held: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        held |= {"vectors": self.vectors.astype(np.float16), "words": self.words.astype(np.uint8)}
+        held |= {"vectors": self.vectors.astype(np.float16), "letters": np.packbits(self.letters > 0)}
         save_file({name: np.ascontiguousarray(each) for name, each in held.items()}, folder / FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of a question that was asked: nothing that it said.
+
+    Args:
+        vector: of its meaning, (D,); None where none was made. confidence: None where there was no answer.
+    """
+
+    odd: float
+    length: float
+    confidence: float | None
+    vector: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +72,9 @@ class Drift:
     """One kind of drift in a window.
 
     Args:
-        kind: one of `KINDS`. value: how far the window lies from the reference; what it measures depends on the kind.
-        p: how often chance alone goes as far. alarm: whether p is below the level, shared among the kinds.
+        kind: one of `KINDS`. value: how far the window lies from the reference: of meaning an energy distance, of
+            others standard deviations.
+        p: how often chance alone goes as far. alarm: whether that is below the level, shared among the kinds.
     """
 
     kind: str
@@ -82,14 +98,16 @@ def reference_of(
     hashed = [_hashed(each) for each in held]
     met = np.zeros(BUCKETS, dtype=np.int64)
     for each in hashed:
-        met[np.unique(each)] += 1
+        met[np.unique(np.concatenate([*each, np.zeros(0, dtype=np.int64)]))] += 1
     places = sorted(random.permutation(len(held))[:MOST])
-    unmet = np.array([float((met[hashed[at]] < 2).mean()) if len(hashed[at]) else 0.0 for at in places], np.float32)
     chosen = [held[at] for at in places]
-    lengths = np.array([len(each.text) for each in chosen], dtype=np.float32)
-    vectors = np.asarray(vectors_of(model, chosen), dtype=np.float32)
-    words = (met > 0).astype(np.float32)
-    return Reference(vectors, words, unmet, lengths, np.asarray(list(confidence)[:MOST], dtype=np.float32))
+    return Reference(
+        np.asarray(vectors_of(model, chosen), dtype=np.float32),
+        (met > 0).astype(np.float32),
+        np.array([_odd(hashed[at], met, 1) for at in places], dtype=np.float32),
+        np.log1p([len(each.text) for each in chosen]).astype(np.float32),
+        np.asarray(list(confidence)[:MOST], dtype=np.float32),
+    )
 
 
 def read_reference(folder: Path) -> Reference | None:
@@ -106,56 +124,70 @@ def read_reference(folder: Path) -> Reference | None:
         return None
     try:
         held = load_file(path)
-        made = Reference(**{name: each.astype(np.float32) for name, each in held.items()})
-    except (OSError, TypeError, ValueError, SafetensorError) as problem:
-        raise ModelError(f"{path}: is damaged ({problem})") from problem
+        held["letters"] = np.unpackbits(held["letters"])
+        return Reference(**{name: each.astype(np.float32) for name, each in held.items()})
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as problem:
+        raise ModelError(f"{path}: is damaged ({type(problem).__name__}: {problem})") from problem
+
+
+def seen(
+    reference: Reference, questions: Sequence[Question], said: Sequence[Prediction[Any]], vectors: Floats | None = None
+) -> list[Seen]:
+    """What is kept of questions and the answers to them.
+
+    Args:
+        vectors: of the first ones among them, (n, D).
+    """
+    made = []
+    for at, (asked, each) in enumerate(zip(questions, said, strict=True)):
+        odd = _odd(_hashed(asked), reference.letters, 0)
+        sure = each.confidence if each.answer is not None else None
+        vector = vectors[at] if vectors is not None and at < len(vectors) else None
+        made.append(Seen(odd, float(np.log1p(len(asked.text))), sure, vector))
     return made
 
 
-def drifts(
-    reference: Reference,
-    model: Model[Any],
-    questions: Sequence[Question],
-    said: Sequence[Prediction[Any]],
-    *,
-    level: float = 0.05,
-    seed: int = 0,
-) -> list[Drift]:
-    """What has drifted in a window of questions and the answers to them.
+def drifts(reference: Reference, window: Sequence[Seen], *, level: float = 0.05, seed: int = 0) -> list[Drift]:
+    """What has drifted in a window; nothing is said of a kind with fewer than `LEAST` questions on either side.
 
-    meaning: the energy distance of vectors (Székely and Rizzo 2013) with a permutation test. words, length,
-    confidence: the distance of means in standard deviations, likewise: what share of words was never met before
+    meaning: the energy distance of vectors (Székely and Rizzo 2013) with a permutation test. letters, length,
+    confidence: the distance of means, likewise: what share of words has three letters in a row that were never met
     (misspellings, another language), how long texts are, how sure answers are. `level` is shared among the kinds
     (Holm 1979), so that of windows without drift at most that share alarms.
-
-    Raises:
-        DataError: the window has too few questions.
     """
-    if len(questions) < LEAST:
-        raise DataError(f"{len(questions)} questions are too few to tell a drift from chance; {LEAST} are the least")
     random = np.random.default_rng(seed)
-    hashed = [_hashed(each) for each in questions]
-    unmet = [float((reference.words[each] == 0).mean()) if len(each) else 0.0 for each in hashed]
-    sure = [each.confidence for each in said if each.answer is not None]
-    found = {
-        "meaning": _energy(reference.vectors, np.asarray(vectors_of(model, questions)), random),
-        "words": _shift(reference.unmet, unmet, random),
-        "length": _shift(np.log1p(reference.lengths), np.log1p([len(each.text) for each in questions]), random),
-    }
-    if len(reference.confidence) >= LEAST and len(sure) >= LEAST:
-        found["confidence"] = _shift(reference.confidence, sure, random)
-    ordered, alarms, open_ = sorted(found, key=lambda kind: found[kind][1]), set[str](), True
+    vectors = [each.vector for each in window if each.vector is not None]
+    sure = [each.confidence for each in window if each.confidence is not None]
+    found: dict[str, tuple[float, float]] = {}
+    if len(vectors) >= LEAST:
+        found["meaning"] = _energy(reference.vectors, np.stack(vectors), random)
+    for kind, one, two in (
+        ("letters", reference.odd, [each.odd for each in window]),
+        ("length", reference.lengths, [each.length for each in window]),
+        ("confidence", reference.confidence, sure),
+    ):
+        if min(len(one), len(two)) >= LEAST:
+            found[kind] = _shift(one, two, random)
+    ordered, alarms, falls = sorted(found, key=lambda kind: found[kind][1]), set[str](), True
     for rank, kind in enumerate(ordered):
-        open_ = open_ and found[kind][1] <= level / (len(found) - rank)
-        alarms |= {kind} if open_ else set()
+        falls = falls and found[kind][1] <= level / (len(found) - rank)
+        alarms |= {kind} if falls else set()
     return [Drift(kind, *found[kind], kind in alarms) for kind in KINDS if kind in found]
 
 
-def _hashed(question: Question) -> NDArray[np.int64]:
-    """The bucket of each word of a text."""
+def _hashed(question: Question) -> list[NDArray[np.int64]]:
+    """The buckets of the groups of three letters of each word, its borders among them."""
     text = question.text
-    found = [text[start:end].casefold() for start, end in spots(text)]
-    return np.array([crc32(each.encode("utf-8", "surrogatepass")) % BUCKETS for each in found], dtype=np.int64)
+    found = [f" {text[start:end].casefold()} " for start, end in words(text)]
+    return [
+        np.array([crc32(word[at : at + 3].encode("utf-8", "surrogatepass")) % BUCKETS for at in range(len(word) - 2)])
+        for word in found
+    ]
+
+
+def _odd(hashed: Sequence[NDArray[np.int64]], met: NDArray[Any], own: int) -> float:
+    """The share of words with a bucket that is met nowhere else; `own` is how often the text itself counts in `met`."""
+    return float(np.mean([met[each].min() - own <= 0 for each in hashed])) if hashed else 0.0
 
 
 def _energy(one: Floats, two: Floats, random: np.random.Generator) -> tuple[float, float]:
@@ -180,8 +212,7 @@ def _shift(one: Any, two: Any, random: np.random.Generator) -> tuple[float, floa
     one, two = np.asarray(one, dtype=float), np.asarray(two, dtype=float)
     both = np.concatenate([one, two])
     spread = float(both.std()) or 1.0
-    sums = np.array([both[random.permutation(len(both))[: len(two)]].sum() for _ in range(DRAWS)])
-    sums = np.concatenate([[two.sum()], sums])
+    sums = np.array([two.sum(), *(both[random.permutation(len(both))[: len(two)]].sum() for _ in range(DRAWS))])
     values = sums / len(two) - (both.sum() - sums) / len(one)
     return float(values[0] / spread), _p(np.abs(values))
 

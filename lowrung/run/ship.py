@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lowrung.data.describing import Description
     from lowrung.models.endpoint import Terms
     from lowrung.models.remote import Remote
+    from lowrung.run.reference import Reference
 
 FACTS, REPORT, CARD = "lowrung.json", "report.json", "README.md"
 VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "numpy")
@@ -65,11 +66,13 @@ def ship(
     card: str,
     facts: Mapping[str, Any],
     beside: Mapping[str, str] = MappingProxyType({}),
+    reference: Reference | None = None,
 ) -> Shipped:
     """Write the folder, whole or not at all; what stood there before stays until the new one is complete.
 
     Args:
         beside: name → content of files for people that lie beside the model's own.
+        reference: what the questions looked like that it was made for.
 
     Raises:
         ModelError: the folder holds something else than a shipped model, the model cannot be saved, or the disk
@@ -82,6 +85,8 @@ def ship(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as new:
             made = _saved(model, new)
+            if reference is not None:
+                reference.save(new)
             named = {"name": task.name, "options": list(task.options), "meanings": dict(task.meanings)}
             whole = {"task": named, "model": made, "versions": versions(), "date": now(), **facts}
             for name, content in ((FACTS, whole), (REPORT, report)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lowrung.core.answers import Choice, Prediction
+from lowrung.core.answers import Prediction
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Heard, Question
 from lowrung.core.task import Example, Row, Task
@@ -19,6 +19,15 @@ def gold_column(task: Task[Any]) -> str:
     return next(name for name in task.sample if name not in task.columns)
 
 
+def gold_value(task: Task[Any], row: Row, answer: Any) -> Any:
+    """An answer as JSON in the form in which that column holds it: of candidates its place, null for none of them."""
+    if not (task.points and task.marks):
+        return answer
+    options = task.question(row).options
+    at = options.index(answer) if answer in options else -1
+    return answer if at < 0 else at if at < len(options) - 1 else None
+
+
 def silver_row(task: Task[Any], row: Row, said: Prediction[Any], name: str) -> dict[str, Any] | None:
     """`row` with what model `name` said as its right answer, as the task reads it; None where it said nothing.
 
@@ -27,12 +36,7 @@ def silver_row(task: Task[Any], row: Row, said: Prediction[Any], name: str) -> d
     """
     if said.answer is None:
         return None
-    value = answer_json(said.answer)
-    if task.points and task.marks and isinstance(said.answer, Choice):  # a candidate's place, null for none of them
-        options = task.question(row).options
-        at = options.index(said.answer.option)
-        value = at if at < len(options) - 1 else None
-    made = {**row, gold_column(task): value}
+    made = {**row, gold_column(task): gold_value(task, row, answer_json(said.answer))}
     if task.golds(made) != (said.answer,):
         raise DataError(f"a row of {task.name} cannot hold {said.answer} in its column {gold_column(task)!r}")
     return {**made, "confidence": round(said.confidence, 6), SILVER: True, "model": name}

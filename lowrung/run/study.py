@@ -26,6 +26,7 @@ from lowrung.run.evaluate import Report, Score, interval
 from lowrung.run.methods import Method, foundation, hears_words, kinds_of, methods_for
 from lowrung.run.named import Named, named
 from lowrung.run.pictures import kept, part_of, samples
+from lowrung.run.reference import Reference, reference_of
 from lowrung.run.ship import fingerprint, now, ship, versions
 from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
@@ -229,7 +230,9 @@ def study(
         facts["samples"] = kept(best[0], picked)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
-        _write(made, Path(out), chosen, body, [part_of(each, task.media) for each, _ in picked])
+        asked, sure = [each.question for each in plan.train], [each.confidence for each in best[0].predictions]
+        reference = reference_of(shipped, asked, confidence=sure)
+        _write(made, Path(out), chosen, body, [part_of(each, task.media) for each, _ in picked], reference)
     return made
 
 
@@ -417,7 +420,9 @@ def _class_counts(plan: Plan[A]) -> dict[str, int]:
     return counts
 
 
-def _write(made: Study[A], out: Path, chosen: Method, body: Any, parts: Sequence[Part]) -> None:
+def _write(
+    made: Study[A], out: Path, chosen: Method, body: Any, parts: Sequence[Part], reference: Reference | None
+) -> None:
     from lowrung.run.report import card, html
 
     out.mkdir(parents=True, exist_ok=True)
@@ -426,7 +431,7 @@ def _write(made: Study[A], out: Path, chosen: Method, body: Any, parts: Sequence
     source = sources["writer" if chosen.writer else "remote"] if chosen.writer or chosen.remote else body.source.name
     facts = {"method": chosen.name, "seed": 0, "fingerprint": found["fingerprint"], "source": source}
     facts |= {"formats": found["formats"]} if "formats" in found else {}
-    ship(made.task, made.model, out / "model", report=found, card=card(found), facts=facts)
+    ship(made.task, made.model, out / "model", report=found, card=card(found), facts=facts, reference=reference)
     found["sizes"] = {chosen.name: sum(each.stat().st_size for each in (out / "model").iterdir())}
     with atomic(out / "study.json") as new:
         new.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")

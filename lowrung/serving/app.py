@@ -166,6 +166,7 @@ class _State:
         except Busy:
             meters.refused.labels(name).inc()
             raise
+        self.host.drift.met(name, questions, said)
         for each in said:
             if each.answer is None:
                 meters.unanswered.labels(name).inc()
@@ -267,6 +268,11 @@ def _routes(app: FastAPI, state: _State) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
         return {"models": [each.about() for each in host.served.values()]}
+
+    @app.get("/v1/drift", tags=["models"])
+    async def drift() -> dict[str, Any]:
+        """What has drifted in windows of the questions that were asked, look by look."""
+        return {"drift": host.drift.told()}
 
     @app.post("/v1/answer", tags=["models"])
     async def answer(asked: Asked) -> Any:

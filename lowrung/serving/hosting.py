@@ -16,6 +16,7 @@ from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.run.ship import FACTS, Shipped, shipped_folder
 from lowrung.run.silver import gold_column
 from lowrung.serving.batching import Batcher
+from lowrung.serving.drift import Monitor
 from lowrung.serving.meters import Meters
 
 Loader = Callable[[str], Shipped]
@@ -76,8 +77,10 @@ class Host:
     meters: Meters
     patience: float = 0.5
     served: dict[str, Served] = field(default_factory=dict, init=False)
+    drift: Monitor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.drift = Monitor(self.meters)
         for name, source in self.sources.items():
             if not NAME.fullmatch(name):
                 raise LowrungError(f"a model is served under letters, digits, '.', '_' and '-', not {name!r}")
@@ -116,6 +119,7 @@ class Host:
     def close(self, timeout: float = 30.0) -> bool:
         """Take no more questions; whether all that waited were answered in time."""
         self._ended.set()
+        self.drift.close()
         end = time.monotonic() + timeout
         done = [each.batcher.close(max(end - time.monotonic(), 0.0)) for each in self.served.values()]
         return all(done)
@@ -139,6 +143,7 @@ class Host:
             meters.waited.labels(name).observe(waited)
             meters.batch_seconds.labels(name).observe(seconds)
 
+        self.drift.watch(name, shipped)
         batcher = Batcher(model.answer, self.patience, watch)
         meters.waiting.labels(name).set_function(lambda: self.served[name].batcher.depth if name in self.served else 0)
         return Served(name, source, shipped, batcher, version_of(shipped), stamp)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.task import Row, Task
-from lowrung.run.silver import gold_column
+from lowrung.run.silver import gold_column, gold_value
 
 SHAPE = 1  # of the tables; another number is another program's
 MOST = 1000  # corrections told at once
@@ -225,7 +225,7 @@ def gold_columns(task: Task[Any], row: Row, correction: Any) -> dict[str, Any]:
         DataError: the task does not read a right answer out of it.
     """
     column = gold_column(task)
-    columns = dict(correction) if isinstance(correction, Mapping) else {column: correction}
+    columns = dict(correction) if isinstance(correction, Mapping) else {column: gold_value(task, row, correction)}
     asked = sorted(set(columns) & {*task.columns, *RESERVED})
     if asked:
         raise DataError(f"'correction' holds the right answer, in {column!r}, and not {asked[0]!r}")
