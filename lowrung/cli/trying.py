@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,12 @@ def try_(asked: argparse.Namespace) -> None:
     told: dict[str, Any] = {"options": options, "meanings": dict(asked.meaning), "description": description}
     questions = questions_of(task.with_options(options, {}), [row]) if description else ()
     shipped = default(task, model=asked.model, questions=questions, **told)
+    if task.writes and shipped.facts["method"] == "do-nothing":
+        print(
+            f"lowrung: nothing that answers {task.name} untouched is embedded; this is the text as it stands. "
+            "--model names a language model or an endpoint, and fit learns from rows",
+            file=sys.stderr,
+        )
     entry = Entry(1, row, shipped.question(row))
     with asking(expecting(granted_to(shipped, asked), asked), asked, bar=False) as shipped:
         said = shipped.answer(row)

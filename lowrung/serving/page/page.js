@@ -217,7 +217,7 @@ const ask = () => tried(async () => {
 // --- the answer
 
 const textOf = (row) => row.text ?? row.tokens?.join(" ") ?? "";
-const extracts = () => page.about.gold === "answers";
+const extracts = () => page.about.shape === "spans" && !labels().length;
 const ranked = (said) => (page.about.shape === "choices" ? said.others.map(([labels, value]) => [labels.join("; "), value]) : [[said.answer, said.confidence], ...said.others].filter(([label]) => label !== null));
 
 function answered(row, said, version) {
@@ -297,7 +297,7 @@ function writing() {
 /** Spans to be drawn in the text: with the mouse, or with Shift and the arrows; the field takes no letter. */
 function marking() {
   const text = textOf(page.asked);
-  const names = extracts() ? [""] : labels().length ? labels() : [...new Set(page.said.answer?.map((each) => each.label) ?? [])];
+  const names = extracts() ? [""] : labels();
   let spans = [...(page.said.answer ?? [])];
   let range = [0, 0];
   const view = el("div", { id: "marking", className: "text marking", contentEditable: "true", dir: "auto", spellcheck: false, role: "textbox", "aria-readonly": "true", "aria-multiline": "true", "aria-labelledby": "marking-hint", inputMode: "none" });
