@@ -53,6 +53,7 @@ EXPLAINED = 1000  # tokens of a question, about, that is explained here
 SEARCHED = 64  # questions that the search for changes of an answer may ask
 LOOKED = 512  # waiting rows that are looked at for the next ones
 AHEAD = 50  # that are put in order at once, and told at most
+WAIT = 2.0  # seconds for what is being explained or put in order
 LARGEST = 1 << 20  # letters of a row that is remembered
 
 
@@ -226,8 +227,8 @@ class Desk:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        if not self._working.acquire(blocking=False):
-            raise Busy(1.0)
+        if not self._working.acquire(timeout=WAIT):
+            raise Busy(WAIT)
         try:
             yield
         finally:

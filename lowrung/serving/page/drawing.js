@@ -63,7 +63,7 @@ export function mended(text, edits) {
   for (const each of edits) {
     const was = piece(text, each.start, each.end);
     made.push(piece(text, at, each.start), was ? el("del", {}, was) : "", was && each.replacement ? "\u2009" : "",
-      el("ins", { title: `${say("mended", was)} · ${share(each.confidence)}` }, each.replacement));
+      el("ins", { title: say("mended", was) }, each.replacement), "\u2009", el("small", {}, share(each.confidence)));
     at = each.end;
   }
   return [...made, piece(text, at, Infinity)];
@@ -118,12 +118,13 @@ export function curve(study) {
   const [floor, top] = [low >= 0 ? Math.max(0, low - room) : low - room, high <= 1 ? Math.min(1, high + room) : high + room];
   const span = Math.log1p(labels.at(-1)) - Math.log1p(labels[0]) || 1;
   const x = (value) => 44 + ((WIDE - 62) * (Math.log1p(value) - Math.log1p(labels[0]))) / span;
-  const y = (value) => 12 + ((HIGH - 54) * (top - value)) / (top - floor || 1);
+  const y = (value) => 22 + ((HIGH - 64) * (top - value)) / (top - floor || 1);
   const svg = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "plot", role: "img" });
   const told = `${study.metric}: ${methods.map((each) => { const last = study.summary.findLast((one) => one.method === each); return `${each} ${number(last.value)}, ${say("at_labels", whole(last.labels))}`; }).join("; ")}`;
   svg.setAttribute("aria-label", told);
-  for (const value of [0, 1, 2, 3].map((at) => floor + (at * (top - floor)) / 3)) {
-    svg.append(drawn("path", { d: `M44 ${y(value)}H${WIDE - 18}`, class: "rule" }), drawn("text", { x: 38, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2)));
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find((each) => (top - floor) / each <= 5) ?? 100;
+  for (let value = Math.ceil(floor / step) * step; value <= top + 1e-9; value += step) {
+    svg.append(drawn("path", { d: `M44 ${y(value)}H${WIDE - 18}`, class: "rule" }), drawn("text", { x: 38, y: y(value) + 4, "text-anchor": "end" }, number(value)));
   }
   let before = Infinity;
   for (const each of [...labels].reverse()) {

@@ -74,7 +74,12 @@ const perhaps = (path) => service(path).catch((problem) => {
   return null;
 });
 
-const of = (path) => `v1/${path}${path.includes("?") ? "&" : "?"}model=${encodeURIComponent(page.about.name)}`;
+/** The same of the model that is shown; undefined where another one is shown by then. */
+async function ofModel(path) {
+  const { name } = page.about;
+  const found = await perhaps(`v1/${path}${path.includes("?") ? "&" : "?"}model=${encodeURIComponent(name)}`);
+  return page.about.name === name ? found : undefined;
+}
 
 // --- asking
 
@@ -210,8 +215,9 @@ function put(row) {
 
 const ask = () => tried(async () => {
   const row = written();
-  const found = await service("v1/answer", { model: page.about.name, row });
-  answered(row, found.answers[0], found.version);
+  const { name } = page.about;
+  const found = await service("v1/answer", { model: name, row });
+  if (page.about.name === name) answered(row, found.answers[0], found.version);
 }, by("ask"));
 
 // --- the answer
@@ -235,6 +241,7 @@ function answered(row, said, version) {
   if (said.edits?.length === 0) made.push(el("p", { className: "muted" }, say("no_edits")));
   if (said.words) made.push(timed(said.words));
   made.push(el("p", { className: "muted" }, say("confidence", share(said.confidence))));
+  if (!page.keeps) made.push(el("p", { className: "muted" }, say("no_store")));
   if ((shape === "spans" || shape === "text") && said.others.length) made.push(others(said, text));
   by("said").replaceChildren(...made);
   by("told").textContent = `${inWords(said.answer, text)}. ${say("confidence", share(said.confidence))}`;
@@ -283,7 +290,7 @@ function choices(type) {
     inputs[at].checked = type === "radio" || !inputs[at].checked;
     return true;
   };
-  const made = inputs.map((input, at) => el("label", {}, input, at < 9 ? el("kbd", { "aria-hidden": "true" }, at + 1) : el("kbd", { "aria-hidden": "true" }, " "), el("span", { dir: "auto" }, input.value)));
+  const made = inputs.map((input, at) => el("label", {}, input, el("kbd", { "aria-hidden": "true", className: at < 9 ? "" : "none" }, at + 1), el("span", { dir: "auto" }, input.value)));
   return [el("fieldset", {}, el("legend", {}, say(type === "radio" ? "one_of" : "several_of"), " ", el("small", {}, say("correct_keys"))), el("div", { className: "options" }, ...made))];
 }
 
@@ -343,7 +350,12 @@ function marking() {
 
 /** Send the correction until it has arrived; a repeated one is known by its key. */
 async function keep() {
-  const body = { model: page.about.name, row: page.asked, correction: page.right(), answer: page.said.answer, version: page.version, source: "page" };
+  const right = page.right();
+  if (right === undefined) {
+    by("kept").textContent = say("choose");
+    return;
+  }
+  const body = { model: page.about.name, row: page.asked, correction: right, answer: page.said.answer, version: page.version, source: "page" };
   const same = JSON.stringify([body.row, body.correction]);
   if (page.sent?.same !== same) page.sent = { same, key: crypto.randomUUID() };
   by("trouble").hidden = true;
@@ -366,12 +378,11 @@ async function keep() {
 // --- what to label next
 
 const filled = () => tried(async () => {
-  const found = await perhaps(of("next?n=20"));
-  by("next").hidden = !found || !page.keeps;
+  const found = page.keeps ? await ofModel("next?n=20") : null;
+  if (found === undefined) return;
+  by("next").hidden = !found;
   if (!found) return;
-  page.queue = found.rows;
-  page.open = null;
-  page.left = found.left;
+  Object.assign(page, { queue: found.rows, left: found.left, ahead: found.version, open: null });
   listed();
 }, by("next"));
 
@@ -382,7 +393,7 @@ function listed(focus = -1) {
     const text = Object.values(each.row).filter((value) => typeof value === "string").find((value) => value.trim()) ?? "";
     const media = MEDIA.find((column) => each.row[column]);
     const told = el("span", { dir: "auto", className: "row-text" }, media ? say(media) : text.slice(0, 160));
-    const button = el("button", { type: "button", onclick: () => open(at) }, told, el("small", {}, `${inWords(each.answer, textOf(each.row))} · ${say("unsure", share(each.unsure))}`));
+    const button = el("button", { type: "button", onclick: () => { open(at); by("answer").scrollIntoView({ block: "nearest" }); } }, told, el("small", {}, `${inWords(each.answer, textOf(each.row))} · ${say("unsure", share(each.unsure))}`));
     button.tabIndex = at === Math.max(page.open ?? 0, 0) ? 0 : -1;
     if (at === page.open) button.setAttribute("aria-current", "true");
     return el("li", {}, button);
@@ -396,7 +407,7 @@ function open(at) {
   page.open = at;
   put(each.row);
   const { row, unsure, ...said } = each;
-  answered(row, said, page.about.version);
+  answered(row, said, page.ahead);
   listed(by("next").contains(document.activeElement) ? at : -1);
 }
 
@@ -439,28 +450,31 @@ function onQueueKey(event) {
 // --- what became of it
 
 const learnt = () => tried(async () => {
-  const found = await perhaps(of("curve"));
+  const found = await ofModel("curve");
+  if (found === undefined) return;
   by("learnt").hidden = !found;
   by("curve").replaceChildren(...(found ? curve(found) : []));
 });
 
 const drifted = () => tried(async () => {
-  const found = (await perhaps("v1/drift"))?.[page.about.name] ?? [];
+  const all = await perhaps("v1/drift");
+  const found = all?.[page.about.name] ?? [];
   by("drifted").hidden = !found.length;
   by("drift").replaceChildren(...drift(found));
 });
 
 const versions = () => tried(async () => {
-  const found = await perhaps(of("versions"));
+  const found = await ofModel("versions");
+  if (found === undefined) return;
   by("kept-versions").hidden = !found;
   if (!found) return;
   const head = el("tr", {}, ...["version", "method", "rows", "date"].map((each) => el("th", { scope: "col", className: each === "rows" ? "number" : "" }, say(each))), el("td", {}));
-  const rows = found.versions.map((each) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, each.version)), el("td", {}, each.method), el("td", { className: "number" }, each.rows === null ? "" : whole(each.rows)), el("td", {}, time(each.date)),
+  const rows = found.versions.map((each) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, each.version)), el("td", {}, each.method), el("td", { className: "number", title: say("rows") }, each.rows === null ? "" : whole(each.rows)), el("td", {}, time(each.date)),
     el("td", {}, each.current ? el("strong", {}, say("answers")) : el("button", { type: "button", "aria-label": `${say("promote")} ${each.version}`, onclick: () => place(say("sure_promote", each.version), "v1/promote", { version: each.version }) }, say("promote")))));
   const came = found.history.some((each) => each.to === found.versions.find((one) => one.current)?.version);
   const history = found.history.slice(-20).reverse().map((each) => el("li", { dir: "auto" }, `${time(each.at)}: ${each.from ?? ""} → ${each.to ?? each.kept ?? ""}. ${each.why ?? ""}`));
   by("versions").replaceChildren(
-    el("div", { className: "scrolled", tabIndex: 0, role: "region", "aria-labelledby": "versions-title" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows))),
+    el("table", { className: "cards" }, el("thead", {}, head), el("tbody", {}, ...rows)),
     ...(came ? [el("p", { className: "row" }, el("button", { type: "button", onclick: () => place(say("sure_roll_back"), "v1/rollback", {}) }, say("roll_back")))] : []),
     ...(history.length ? [el("details", {}, el("summary", {}, say("history")), el("ul", {}, ...history))] : []));
 });
@@ -495,7 +509,7 @@ async function known() {
 async function turned() {
   page.about = page.models.find((each) => each.name === by("model").value);
   Object.assign(page, { given: null, asked: null, said: null, queue: [], open: null });
-  by("answer").hidden = by("correct").hidden = true;
+  for (const each of ["answer", "correct", "next", "learnt", "drifted", "kept-versions"]) by(each).hidden = true;
   by("placed").textContent = "";
   await tried(async () => {
     await known();
