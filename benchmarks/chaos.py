@@ -3,8 +3,8 @@
     python -m benchmarks.chaos --kills 200
     python -m benchmarks.chaos --table
 
-A service with a store, four clients that ask and correct, and a refit of the same model run side by side; at a random
-moment both get SIGKILL. Then the store must be whole and hold every correction that was acknowledged, the model's folder
+A service with a store, four clients that ask and correct, and a refit of the same model run side by side. At some
+moment both get SIGKILL. Then the store must be whole and hold every acknowledged correction, the model's folder
 must answer, and the service must be ready again within 10 seconds.
 Results go to `results/chaos.json`.
 """

@@ -228,10 +228,13 @@ def minimal_pairs() -> Rows:
 def dialogues(split: str) -> list[Row]:
     """SGD's dialogues of a split: `id`, and `turns` with `speaker`, `utterance` and `frames`, each with its `service`.
 
+    Turns that say nothing are left out.
+
     Raises:
         DataError: the folder is not there.
     """
-    return _read("dialogue", "sgd", split)
+    found = _read("dialogue", "sgd", split)
+    return [each | {"turns": [turn for turn in each["turns"] if turn["utterance"].strip()]} for each in found]
 
 
 def slots(name: str) -> tuple[Rows, Rows]:

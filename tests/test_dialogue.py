@@ -70,7 +70,7 @@ def test_the_next_turn_is_named_by_its_place_or_by_its_words() -> None:
         ({"turns": ...}, "'turns' holds a list of texts"),
         ({"turns": []}, "'turns' holds 0 texts and needs 1"),
         ({"turns": "Hello"}, "'turns' holds a list of texts"),
-        ({"turns": ["Hello", " "]}, "none of them empty"),
+        ({"turns": ["Hello", " "]}, "an empty text in place 1"),
         ({"candidates": ["yes"]}, "'candidates' holds 1 texts and needs 2"),
         ({"candidates": ["yes", "no", "yes"]}, "candidates 0 and 2, counted from 0, are the same: 'yes'"),
         ({"next": 3}, "'next' 3 is not one of the 3 candidates"),

@@ -44,8 +44,11 @@ def golds(row: Row) -> tuple[Choice, ...]:
 def _texts(row: Row, column: str, *, least: int) -> tuple[str, ...]:
     held = row.get(column)
     listed = isinstance(held, Sequence) and not isinstance(held, str | bytes)
-    if not listed or not all(isinstance(each, str) and each.strip() for each in held):  # type: ignore[union-attr]
-        raise DataError(f"{column!r} holds a list of texts, none of them empty, not {held!r:.60}")
+    if not listed or not all(isinstance(each, str) for each in held):  # type: ignore[union-attr]
+        raise DataError(f"{column!r} holds a list of texts, not {held!r:.60}")
+    empty = [at for at, each in enumerate(held) if not each.strip()]  # type: ignore[arg-type]
+    if empty:
+        raise DataError(f"{column!r} holds an empty text in place {empty[0]}, counted from 0")
     if len(held) < least:  # type: ignore[arg-type]
         raise DataError(f"{column!r} holds {len(held)} texts and needs {least} or more")  # type: ignore[arg-type]
     return tuple(held)  # type: ignore[arg-type]

@@ -162,7 +162,8 @@ export function drift(points) {
     const x = (at) => 6 + (at * (WIDE - 12)) / Math.max(told.length - 1, 1);
     const y = (value) => 8 + (44 * (high - value)) / (high - low || 1);
     const last = told.at(-1);
-    const words = last ? `${kind}: ${say("last")} ${number(last.value)}${Number.isFinite(last.p) ? `, ${say("probability")} ${number(last.p)}` : ""}, ${time(last.at)}${last.alarm ? ` · ${say("alarm")}` : ""}` : kind;
+    const name = say("kinds")[kind] ?? kind;
+    const words = last ? `${name}: ${say("last")} ${number(last.value)}${Number.isFinite(last.p) ? `, ${say("probability")} ${number(last.p)}` : ""}, ${time(last.at)}${last.alarm ? ` · ${say("alarm")}` : ""}` : name;
     const svg = drawn("svg", { viewBox: `0 0 ${WIDE} 62`, class: "plot", role: "img", "aria-label": words });
     svg.append(drawn("path", { d: "M0 56H340", class: "rule" }), drawn("path", { d: told.map((each, at) => `${at ? "L" : "M"}${x(at)} ${y(each.value)}`).join(""), class: "line hue0" }));
     told.forEach((each, at) => {

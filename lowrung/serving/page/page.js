@@ -290,7 +290,7 @@ function choices(type) {
     inputs[at].checked = type === "radio" || !inputs[at].checked;
     return true;
   };
-  const made = inputs.map((input, at) => el("label", {}, input, el("kbd", { "aria-hidden": "true", className: at < 9 ? "" : "none" }, at + 1), el("span", { dir: "auto" }, input.value)));
+  const made = inputs.map((input, at) => el("label", {}, input, el("kbd", { "aria-hidden": "true", className: at < 9 ? "" : "none" }, at < 9 ? at + 1 : 0), el("span", { dir: "auto" }, input.value)));
   return [el("fieldset", {}, el("legend", {}, say(type === "radio" ? "one_of" : "several_of"), " ", el("small", {}, say("correct_keys"))), el("div", { className: "options" }, ...made))];
 }
 
@@ -458,7 +458,7 @@ const learnt = () => tried(async () => {
 
 const drifted = () => tried(async () => {
   const all = await perhaps("v1/drift");
-  const found = all?.[page.about.name] ?? [];
+  const found = all?.drift?.[page.about.name] ?? [];
   by("drifted").hidden = !found.length;
   by("drift").replaceChildren(...drift(found));
 });

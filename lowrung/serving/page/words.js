@@ -33,6 +33,7 @@ const WORDS = {
     keeping: "Keeping …",
     kept: (number) => `Kept as correction ${number}.`,
     key: "This service asks for a key:",
+    kinds: { meaning: "Meaning", letters: "Letters", length: "Length", confidence: "Confidence" },
     labels: "labelled rows",
     last: "last",
     learnt: "Learning curve",
