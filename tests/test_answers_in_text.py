@@ -387,8 +387,8 @@ def test_a_probe_and_a_full_tuning_learn() -> None:
             ("full", adapt(_backbone(), TASK, examples[:32], how=Full(), settings=Settings(least=30, most=30))),
         )
     }
-    assert value["untouched"] < 0.5 < value["probe"]
-    assert value["full"] > 0.6
+    assert value["untouched"] + 0.1 < value["probe"], value
+    assert value["full"] > 0.6, value
 
 
 # --- the way through -------------------------------------------------------------------------------------------------

@@ -17,14 +17,16 @@ import uvicorn
 
 import lowrung
 from lowrung.cli import main
-from lowrung.core.answers import Prediction, Text
+from lowrung.core.answers import Choice, Prediction, Text
 from lowrung.core.edits import Edit, Mend, apply
 from lowrung.core.errors import LowrungError
+from lowrung.core.parts import Question
 from lowrung.run.ship import Shipped, load
 from lowrung.serving import keys
 from lowrung.serving.app import application
-from lowrung.serving.desk import PAGE, Desk, digest, raw_of
-from lowrung.serving.hosting import Host
+from lowrung.serving.batching import LEAST_COST, Batcher, cost
+from lowrung.serving.desk import PAGE, Desk, Queued, digest, raw_of
+from lowrung.serving.hosting import Host, Served
 from lowrung.serving.meters import Meters
 from lowrung.serving.store import Store
 
@@ -58,7 +60,17 @@ class Hearer:
                 (question.given for question in questions)]  # fmt: skip
 
 
-MADE = {"mender": ("spelling", Mender), "hearer": ("speech", Hearer)}
+class First:
+    """The first candidate."""
+
+    name = "first"
+
+    def answer(self, questions):
+        said = [[Choice(option) for option in question.options] for question in questions]
+        return [Prediction(first, 0.6, tuple((each, 0.2) for each in rest)) for first, *rest in said]
+
+
+MADE = {"mender": ("spelling", Mender), "hearer": ("speech", Hearer), "first": ("pronoun", First)}
 
 
 def loaded(source):
@@ -142,7 +154,7 @@ RAW = [
 def all_served(folders, path):
     shutil.copytree(folders, path / "models")
     own = {name: str(path / "models" / name) for name in ("mails", "names")}
-    with serving({**own, "mender": "mender", "hearer": "hearer"}, path, raw={"mails": RAW}, remember=3) as made:
+    with serving({**own, **{name: name for name in MADE}}, path, raw={"mails": RAW}, remember=3) as made:
         yield made
 
 
@@ -154,7 +166,7 @@ def client(folders, tmp_path):
 
 @pytest.fixture(scope="module")
 def still(folders, tmp_path_factory):
-    """A service that no test changes."""
+    """A service that tests may add corrections to, and change in nothing else."""
     with all_served(folders, tmp_path_factory.mktemp("still")) as made:
         yield made
 
@@ -225,6 +237,28 @@ def test_what_cannot_be_explained_is_told(still, row, status):
     assert posted(still, "/v1/explain", model="mails", row=row).status_code == status
 
 
+def test_what_is_explained_leaves_room_for_what_is_asked_meanwhile():
+    sizes = []
+
+    def answer(questions):
+        sizes.append(sum(map(cost, questions)))
+        return [Prediction(Text(question.text), 0.5) for question in questions]
+
+    batcher = Batcher(answer)
+    served = Served("it", "", Shipped(lowrung.task("spelling"), Mender(), {}), batcher, "1", None)
+    questions = [Question((f"{number} word " * 5,)) for number in range(60)]
+    found = Queued(served, time.monotonic() + 20).answer(questions)
+    assert [each.answer.text for each in found] == [question.text for question in questions]
+    batcher.pace = 0.1  # seconds a token: as little at once as there may be
+    sizes.clear()
+    Queued(served, time.monotonic() + 20).answer(questions[:6])
+    assert len(sizes) >= 2
+    assert max(sizes) <= LEAST_COST
+    batcher.close()
+    with pytest.raises(LowrungError, match="shutting down"):
+        Queued(served, time.monotonic()).answer(questions)
+
+
 def test_the_queue_holds_raw_rows_until_they_are_corrected(client):
     found = client.get("/v1/next", params={"model": "mails"}).json()
     assert found["left"] == 3
@@ -278,6 +312,9 @@ def test_versions_are_told_promoted_and_rolled_back(client):
     assert [(each["from"], each["to"]) for each in found["history"]] == [(first, second)]
     for wrong in ("odd", "../mails", "/etc", f"{first}/../{first}", ""):
         assert posted(client, "/v1/promote", model="mails", version=wrong).status_code == 422
+    told = json.dumps({"model": "mails", "version": first}).encode()
+    for kind in ({"Content-Type": "text/plain"}, {}):  # as another page may send it without being asked
+        assert client.post("/v1/promote", content=told, headers=kind).status_code == 422
     assert posted(client, "/v1/rollback", model="mails").json() == {"model": "mails", "from": second, "to": first}
     assert posted(client, "/v1/promote", model="mails", version=second).json()["to"] == second
     assert posted(client, "/v1/rollback", model="names").status_code == 422
@@ -324,8 +361,8 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, client):
-    with opened(browser, client) as made:
+def page(browser, still):
+    with opened(browser, still) as made:
         yield made
 
 
@@ -354,7 +391,7 @@ def turn(page, name):
     page.wait_for_selector("#fields textarea, #fields input")
 
 
-TASKS = {"mails": "topic ·", "names": "entities ·", "mender": "spelling ·", "hearer": "speech ·"}
+TASKS = {"mails": "topic ·", "names": "entities ·", "mender": "spelling ·", "hearer": "speech ·", "first": "pronoun ·"}
 
 
 def ask(page, text):
@@ -364,14 +401,15 @@ def ask(page, text):
 
 
 def corrections(client):
-    return client.get("/v1/corrections").json()["corrections"]
+    """The newest one first."""
+    return client.get("/v1/corrections", params={"newest": True}).json()["corrections"]
 
 
 def kept(page):
     page.wait_for_function("() => document.querySelector('#kept').textContent.startsWith('Kept')")
 
 
-def test_all_of_it_works_by_the_keyboard(page, client):
+def test_all_of_it_works_by_the_keyboard(page, still):
     def tab_to(selector):
         for _ in range(40):
             if page.evaluate("selector => document.activeElement.matches(selector)", selector):
@@ -396,7 +434,7 @@ def test_all_of_it_works_by_the_keyboard(page, client):
     chosen = page.input_value("#choices input:checked")
     page.keyboard.press("Control+Enter")
     kept(page)
-    (found,) = corrections(client)
+    found = corrections(still)[0]
     assert (found["row"], found["correction"]) == ({"text": "the invoice"}, {"label": chosen})
     assert (found["answer"], found["source"]) == ("billing", "page")
     assert chosen != "billing"
@@ -405,26 +443,27 @@ def test_all_of_it_works_by_the_keyboard(page, client):
     assert outline == "solid"
 
 
-def test_the_queue_is_walked_with_one_key_a_row(page, client):
-    page.focus("#queue button >> nth=0")
-    page.keyboard.press("j")
-    page.wait_for_selector("#queue [aria-current]")
-    texts = page.locator("#queue .row-text").all_inner_texts()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("k")
-    assert page.inner_text("#queue [aria-current] .row-text") == texts[0]
-    for done in range(1, 4):
-        page.keyboard.press("1")
-        page.wait_for_function("left => document.querySelectorAll('#queue button').length === left", arg=3 - done)
-    page.wait_for_function("() => document.querySelector('#next-hint').textContent.startsWith('No row')")
-    assert [each["row"]["text"] for each in corrections(client)] == texts
-    assert client.get("/v1/next", params={"model": "mails"}).json()["left"] == 0
+def test_the_queue_is_walked_with_one_key_a_row(browser, client):
+    with opened(browser, client) as page:
+        page.focus("#queue button >> nth=0")
+        page.keyboard.press("j")
+        page.wait_for_selector("#queue [aria-current]")
+        texts = page.locator("#queue .row-text").all_inner_texts()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("k")
+        assert page.inner_text("#queue [aria-current] .row-text") == texts[0]
+        for done in range(1, 4):
+            page.keyboard.press("1")
+            page.wait_for_function("left => document.querySelectorAll('#queue button').length === left", arg=3 - done)
+        page.wait_for_function("() => document.querySelector('#next-hint').textContent.startsWith('No row')")
+        assert [each["row"]["text"] for each in corrections(client)] == texts[::-1]
+        assert client.get("/v1/next", params={"model": "mails"}).json()["left"] == 0
 
 
 TEXT = "😀 Ada 👩‍👩‍👧 住在北京, Paris."
 
 
-def test_spans_are_drawn_by_the_keyboard(page, client):
+def test_spans_are_drawn_by_the_keyboard(page, still):
     turn(page, "names")
     ask(page, TEXT)
     page.wait_for_selector("#marking")
@@ -442,14 +481,14 @@ def test_spans_are_drawn_by_the_keyboard(page, client):
     page.keyboard.press("Control+Enter")
     kept(page)
     at = TEXT.index("北京")
-    assert corrections(client)[0]["correction"] == {"spans": [{"start": at, "end": at + 2, "label": "LOC"}]}
-    assert corrections(client)[0]["row"] == {"text": TEXT}
+    assert corrections(still)[0]["correction"] == {"spans": [{"start": at, "end": at + 2, "label": "LOC"}]}
+    assert corrections(still)[0]["row"] == {"text": TEXT}
     page.keyboard.press("Delete")  # the cursor stands behind the piece
     assert page.locator("#marking mark").count() == 0
     assert page.text_content("#marking") == TEXT
 
 
-def test_spans_are_drawn_by_the_mouse(page, client):
+def test_spans_are_drawn_by_the_mouse(page, still):
     turn(page, "names")
     ask(page, TEXT)
     for _ in range(page.locator("#choices .spans button").count()):
@@ -467,10 +506,10 @@ def test_spans_are_drawn_by_the_mouse(page, client):
     assert page.inner_text("#marking mark") == "Ada"
     page.click("#correction .first")
     kept(page)
-    assert corrections(client)[0]["correction"] == {"spans": [{"start": 2, "end": 5, "label": "PER"}]}
+    assert corrections(still)[0]["correction"] == {"spans": [{"start": 2, "end": 5, "label": "PER"}]}
 
 
-def test_a_text_is_corrected_and_its_mends_say_what_they_were(page, client):
+def test_a_text_is_corrected_and_its_mends_say_what_they_were(page, still):
     turn(page, "mender")
     ask(page, "😀 teh end")
     assert page.inner_text("#said del") == "teh"
@@ -478,10 +517,34 @@ def test_a_text_is_corrected_and_its_mends_say_what_they_were(page, client):
     page.fill("#right-text", "😀 The end")
     page.press("#right-text", "Control+Enter")
     kept(page)
-    assert corrections(client)[0]["correction"] == {"correct": "😀 The end"}
+    assert corrections(still)[0]["correction"] == {"correct": "😀 The end"}
 
 
-def test_a_recording_is_made_and_heard(page, client):
+def test_places_are_taken_from_the_selected_text(page, still):
+    turn(page, "first")
+    text = "😀 Ada met Grace, and she left."
+    for column, words in (("pronoun", ["she"]), ("candidates", ["Ada", "Grace"])):
+        page.fill("#field-text", text)
+        page.fill(f"#field-{column}", "")
+        for word in words:
+            units = len(text[: text.index(word)].encode("utf-16-le")) // 2
+            page.evaluate(
+                "([start, end]) => document.querySelector('#field-text').setSelectionRange(start, end)",
+                [units, units + len(word)],
+            )
+            page.click(f"#field-{column} + button")
+    page.click("#ask .first")
+    page.wait_for_selector(".bars .chosen")
+    page.focus("#choices input:checked")
+    page.keyboard.press("2")
+    page.keyboard.press("Control+Enter")
+    kept(page)
+    found = corrections(still)[0]
+    assert found["row"] == {"text": text, "pronoun": [21, 24], "candidates": [[2, 5], [10, 15]]}
+    assert found["correction"] == {"referent": 1}
+
+
+def test_a_recording_is_made_and_heard(page, still):
     turn(page, "hearer")
     page.click("button:text-is('Record')")
     page.wait_for_selector("button:text-is('Stop recording')")
@@ -493,24 +556,23 @@ def test_a_recording_is_made_and_heard(page, client):
     assert float(page.inner_text("#said .timed small").split("–")[1].removesuffix(" s")) > 0.3
     page.click("#correction .first")
     kept(page)
-    held = corrections(client)[0]["row"]["audio"].partition(",")[2]
+    held = corrections(still)[0]["row"]["audio"].partition(",")[2]
     assert base64.b64decode(held)[:4] == b"RIFF"
 
 
-def test_no_text_becomes_markup(browser, still):
-    with opened(browser, still) as page:
-        page.wait_for_selector("#queue button")
-        ask(page, EVIL)
-        page.click("#why")
-        page.wait_for_selector("#because .text")
-        assert page.inner_text("#because .text >> nth=0") == EVIL
-        turn(page, "names")
-        ask(page, EVIL)
-        assert page.text_content("#marking") == EVIL
-        assert page.locator("img").count() == 0
+def test_no_text_becomes_markup(page):
+    page.wait_for_selector("#queue button")
+    ask(page, EVIL)
+    page.click("#why")
+    page.wait_for_selector("#because .text")
+    assert page.inner_text("#because .text >> nth=0") == EVIL
+    turn(page, "names")
+    ask(page, EVIL)
+    assert page.text_content("#marking") == EVIL
+    assert page.locator("img").count() == 0
 
 
-def test_a_correction_that_was_answered_by_nobody_is_sent_again_and_kept_once(page, client):
+def test_a_correction_that_was_answered_by_nobody_is_sent_again_and_kept_once(page, still):
     sent = []
 
     def lost(route):
@@ -526,21 +588,23 @@ def test_a_correction_that_was_answered_by_nobody_is_sent_again_and_kept_once(pa
     page.click("#correction .first")
     kept(page)
     assert sent[0] == sent[1]
-    assert len(corrections(client)) == 1
+    assert [each["key"] for each in corrections(still)].count(sent[0]) == 1
+    assert corrections(still)[0]["row"] == {"text": "the parcel"}
 
 
-def test_a_version_is_rolled_back_after_a_yes(page, client):
-    page.wait_for_selector("#versions table")
-    before = client.get("/v1/models").json()["models"][0]
-    page.click("text=Roll back")
-    page.keyboard.press("Escape")
-    assert not page.is_visible("#sure")
-    page.click("#versions button:has-text('Promote')")
-    page.click("#sure button[value=yes]")
-    page.wait_for_function("() => document.querySelector('#placed').textContent.endsWith('answers now.')")
-    after = client.get("/v1/models").json()["models"][0]
-    assert (before["method"], after["method"]) == ("ngrams", "majority")
-    assert "majority" in page.inner_text("#about")
+def test_a_version_is_rolled_back_after_a_yes(browser, client):
+    with opened(browser, client) as page:
+        page.wait_for_selector("#versions table")
+        before = client.get("/v1/models").json()["models"][0]
+        page.click("text=Roll back")
+        page.keyboard.press("Escape")
+        assert not page.is_visible("#sure")
+        page.click("#versions button:has-text('Promote')")
+        page.click("#sure button[value=yes]")
+        page.wait_for_function("() => document.querySelector('#placed').textContent.endsWith('answers now.')")
+        after = client.get("/v1/models").json()["models"][0]
+        assert (before["method"], after["method"]) == ("ngrams", "majority")
+        assert "majority" in page.inner_text("#about")
 
 
 CONTRAST = """() => {
@@ -605,15 +669,14 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(browser, folders, tmp_pat
         assert page.evaluate("sessionStorage.getItem('lowrung-key')") == key
 
 
-def test_places_are_counted_as_the_service_counts_them(browser, still):
-    with opened(browser, still) as page:
-        for text in (TEXT, "", "abc", "👩‍👩‍👧👩‍👩‍👧", "e\u0301x", "𠮷野家", "مرحبا 😀 بك", "\r\n😀\t"):
-            units = [len(text[:at].encode("utf-16-le")) // 2 for at in range(len(text) + 1)]
-            script = """async ([text, points, units]) => {
-            const { unitsOf, pointsOf, piece } = await import("/page/offsets.js");
-            return [points.map((at) => unitsOf(text, at)), units.map((at) => pointsOf(text, at)),
-              points.map((at) => piece(text, at, at + 1))]; }"""
-            points = list(range(len(text) + 1))
-            assert page.evaluate(script, [text, points, units]) == [units, points, [text[at : at + 1] for at in points]]
-        halves = page.evaluate("async () => (await import('/page/offsets.js')).trimmed('a 😀 b', 3, 5)")
-        assert halves == [2, 3]  # half a letter is taken for the whole
+def test_places_are_counted_as_the_service_counts_them(page):
+    for text in (TEXT, "", "abc", "👩‍👩‍👧👩‍👩‍👧", "e\u0301x", "𠮷野家", "مرحبا 😀 بك", "\r\n😀\t"):
+        units = [len(text[:at].encode("utf-16-le")) // 2 for at in range(len(text) + 1)]
+        script = """async ([text, points, units]) => {
+        const { unitsOf, pointsOf, piece } = await import("/page/offsets.js");
+        return [points.map((at) => unitsOf(text, at)), units.map((at) => pointsOf(text, at)),
+          points.map((at) => piece(text, at, at + 1))]; }"""
+        points = list(range(len(text) + 1))
+        assert page.evaluate(script, [text, points, units]) == [units, points, [text[at : at + 1] for at in points]]
+    halves = page.evaluate("async () => (await import('/page/offsets.js')).trimmed('a 😀 b', 3, 5)")
+    assert halves == [2, 3]  # half a letter is taken for the whole

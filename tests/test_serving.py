@@ -282,6 +282,7 @@ def test_a_damaged_file_of_keys_lets_nobody_in(tmp_path, lines):
         (["serve", "--new-key", "ada"], "--keys FILE"),
         (["serve", "topic", "--store", "nonsense"], "labels"),
         (["serve", "spelling", "--keys", "no-such-file"], "no file of keys"),
+        (["serve", "spelling", "--raw", "rows.jsonl"], "--store URL"),
     ],
 )
 def test_the_verb_says_what_is_wrong(asked, said, capsys):

@@ -10,13 +10,16 @@ DEPTH, LONGEST = 3, 40
 
 
 def wordpiece(*, lower: bool = False) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """Its vocabulary is written down and not trained: of pieces that are equally common a trainer takes any."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    inner = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
-    inner.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    inner.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=160, special_tokens=special))
+    normalizer, cut = normalizers.BertNormalizer(lowercase=lower), pre_tokenizers.BertPreTokenizer()
+    words = [word for line in CORPUS for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(line))]
+    letters = sorted({letter for word in words for letter in word})
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), *sorted(set(words))]
+    vocabulary = {piece: at for at, piece in enumerate(dict.fromkeys(pieces))}
+    inner = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    inner.normalizer, inner.pre_tokenizer = normalizer, cut
     return _framed(inner, ("[CLS]", "[SEP]"), pad="[PAD]", unk="[UNK]", kinds=True)
 
 

@@ -74,6 +74,8 @@ def serve(asked: argparse.Namespace) -> None:
         return
     if not asked.models:
         raise LowrungError("name a model to serve: a shipped folder, or a task for its embedded default")
+    if (asked.raw or asked.remember) and not asked.store:
+        raise LowrungError("--raw and --remember tell rows to be corrected: --store URL says where corrections go")
     try:
         import uvicorn
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +30,7 @@ from lowrung.run.labelling import label_next
 from lowrung.run.ship import REPORT
 from lowrung.run.telling import prediction_json
 from lowrung.serving import versions, wire
-from lowrung.serving.batching import Busy, cost
+from lowrung.serving.batching import BATCH_SECONDS, LEAST_COST, Busy, cost
 from lowrung.serving.hosting import Host, Served
 from lowrung.serving.store import MOST, Store
 from lowrung.serving.wire import Limits
@@ -48,7 +49,7 @@ SAFE = {  # nothing from elsewhere, nothing inline, in nobody's frame
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-AT_ONCE = 16  # questions put into a model's queue together, so that others come in between
+FIRST = 16  # waiting rows that are looked at before it is known how fast a model is
 EXPLAINED = 1000  # tokens of a question, about, that is explained here
 SEARCHED = 64  # questions that the search for changes of an answer may ask
 LOOKED = 512  # waiting rows that are looked at for the next ones
@@ -76,7 +77,7 @@ class Named(BaseModel):
 
 @dataclass(frozen=True)
 class Queued:
-    """A served model, asked a few questions at a time through its queue, so that who asks meanwhile is answered, too.
+    """A served model, asked a batch at a time through its queue, so that who asks meanwhile is answered, too.
 
     Args:
         until: `time.monotonic` at which it gives up.
@@ -96,8 +97,15 @@ class Queued:
 
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Any]]:
         """As the model answers. Raises HTTPException (503) where that takes too long."""
-        some = [questions[at : at + AT_ONCE] for at in range(0, len(questions), AT_ONCE)]
-        return [said for each in some for said in self._said(each)]
+        left, found = deque(questions), list[Prediction[Any]]()
+        while left:
+            pace = self.served.batcher.pace
+            most, some = max(BATCH_SECONDS / pace, LEAST_COST) if pace else LEAST_COST, [left.popleft()]
+            size = cost(some[0])
+            while left and (size := size + cost(left[0])) <= most:
+                some.append(left.popleft())
+            found += self._said(some)
+        return found
 
     def _said(self, questions: Sequence[Question]) -> list[Prediction[Any]]:
         while True:
@@ -222,7 +230,7 @@ class Desk:
         keys = Random(len(left)).sample(sorted(left), LOOKED) if len(left) > LOOKED else list(left)
         task, pace, questions = served.shipped.task, served.batcher.pace, list[Question]()
         seconds = 0.0
-        for key in keys if pace else keys[:AT_ONCE]:
+        for key in keys if pace else keys[:FIRST]:
             asked = task.question(wire.row_of(held.sent(key, left[key]), self.limits))
             seconds += cost(asked) * pace
             if questions and seconds > self.limits.patience / 2:

@@ -77,7 +77,10 @@ def listed(model: str | Path) -> list[Version]:
         rows = facts.get("rows")
         told = rows if isinstance(rows, int) else None
         found.append(Version(name, str(facts.get("method", "")), str(facts.get("date", "")), told, name == now_))
-    return sorted(found, key=lambda each: each.date)
+    made = {
+        name: (each / FACTS).stat().st_mtime_ns for name, each in {**kept, now_: kept.get(now_, place(model))}.items()
+    }
+    return sorted(found, key=lambda each: (each.date, made[each.version]))  # dates are of whole seconds
 
 
 def promote(model: str | Path, version: str, why: str = "promoted") -> str:
