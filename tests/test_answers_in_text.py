@@ -384,11 +384,10 @@ def test_a_probe_and_a_full_tuning_learn() -> None:
         for name, made in (
             ("untouched", adapt(_backbone(), TASK, how=Frozen())),
             ("probe", adapt(_backbone(), TASK, examples[:32], how=Frozen())),
-            ("full", adapt(_backbone(), TASK, examples[:32], how=Full(), settings=Settings(least=30, most=30))),
+            ("full", adapt(_backbone(), TASK, examples[:32], how=Full(), settings=Settings(least=90, most=90))),
         )
     }
-    assert value["untouched"] + 0.1 < value["probe"], value
-    assert value["full"] > 0.6, value
+    assert value["untouched"] + 0.1 < value["probe"] < value["full"] - 0.1, value
 
 
 # --- the way through -------------------------------------------------------------------------------------------------
