@@ -20,7 +20,7 @@ FILE, SEEDS = "fusion.json", 3
 FINISHED = "finished"  # in the last row of a job: its seeds
 MODULES = ("fused_choices", "fused_texts")
 KEY = ("job", "way", "labels", "seed", "split")
-BESIDE = ("rows", "against", "difference", "low", "high", "probability_better")
+BESIDE = ("rows", "against", "difference", "low", "high", "probability_better", "first_pass", "weights")
 
 Job = Callable[[bool, int], Iterator[dict[str, Any]]]
 
@@ -39,12 +39,14 @@ def show(rows: list[dict[str, Any]]) -> None:
         mine = [row for row in rows if row["job"] == job]
         metrics = list(dict.fromkeys(name for row in mine for name in row if name not in (*KEY, *BESIDE)))
         lines = []
-        for labels in dict.fromkeys(row["labels"] for row in mine):
-            for way in dict.fromkeys(row["way"] for row in mine if row["labels"] == labels):
-                same = [row for row in mine if (row["way"], row["labels"]) == (way, labels)]
+        for labels, split in dict.fromkeys((row["labels"], row["split"]) for row in mine):
+            there = [row for row in mine if (row["labels"], row["split"]) == (labels, split)]
+            for way in dict.fromkeys(row["way"] for row in there):
+                same = [row for row in there if row["way"] == way]
                 cells = [kept.spread([row[each] for row in same if each in row]) for each in metrics]
-                lines.append([way, "all" if labels == -1 else labels, *cells, _against(same), len(same)])
-        head = ("way", "labels", *metrics, "against the better part, by seed", "seeds")
+                told = "all" if labels == -1 else labels
+                lines.append([way, told, split, *cells, _against(same), len(same)])
+        head = ("way", "labels", "split", *metrics, "against the better part, by seed", "seeds")
         print(f"\n{job}\n\n{kept.table(head, lines)}")
 
 

@@ -80,11 +80,12 @@ def digits(method: str, labels: int, seed: int, most: int | None) -> dict[str, A
     chosen = []
     for digit in DIGITS if labels else ():
         mine = [each for each in train if spoken(each.golds[0].text) == digit]
-        chosen += [mine[at] for at in draw(mine, labels, seed=seed, balanced=False)]
+        chosen += [mine[at] for at in draw(mine, len(mine) if labels == ALL else labels, seed=seed, balanced=False)]
     made = model(method, chosen, seed)
     return {"part": "digits", "tool": method, "labels": labels, "seed": seed, **scored(made, test)}
 
 
+ALL = -1
 ORDER = (  # as people order coffee; in braces what they may want
     "can i have a {size} {coffeeDrink} with {milkAmount}",
     "i would like a {size} {coffeeDrink} please",
