@@ -132,7 +132,10 @@ def test_from_the_command_line(
     ("arguments", "message"),
     [
         (["topic", "--masked", "--text", "a.txt"], "--masked practises no task"),
-        (["--text", "a.txt"], "name a task to practise (answers_in_text, choice, dialogue, pronoun, reading, speech, spelling), or --masked"),
+        (
+            ["--text", "a.txt"],
+            "name a task to practise (answers_in_text, choice, dialogue, pronoun, reading, speech, spelling), or --masked",
+        ),
         (["--masked", "--text", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--masked", "--text", "-"], "can only be read once"),
         (["--masked", "--text", "a.txt", "--least", "2"], "--least is for tasks that harvest words"),

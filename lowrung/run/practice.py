@@ -108,7 +108,13 @@ def practise(
     if task.media:
         from lowrung.run.recognizing import practise_recognizer
 
-        given: dict[str, Any] = {"model": model, "how": how or Top(2), "steps": steps, "minutes": minutes, "column": column}
+        given: dict[str, Any] = {
+            "model": model,
+            "how": how or Top(2),
+            "steps": steps,
+            "minutes": minutes,
+            "column": column,
+        }
         return practise_recognizer(task, text, seed=seed, out=out, watch=watch, **given)  # type: ignore[arg-type,return-value]
     if task.answer is Text:
         raise LowrungError(f"practice moves a network, and none answers {task.name}; its words are harvested instead")
