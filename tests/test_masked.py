@@ -134,7 +134,7 @@ def test_from_the_command_line(
         (["topic", "--masked", "--text", "a.txt"], "--masked practises no task"),
         (
             ["--text", "a.txt"],
-            "name a task to practise (answers_in_text, choice, dialogue, pronoun, reading, speech, spelling), or --masked",
+            "(answers_in_text, choice, dialogue, pronoun, reading, speech, spelling), or --masked",
         ),
         (["--masked", "--text", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--masked", "--text", "-"], "can only be read once"),
