@@ -193,7 +193,7 @@ def _solve_point(
 
 
 # how strongly what is learnt of vectors is pulled to where a Match starts; and of cues
-MATCH_GRID, CUE_PULL = (30.0, 10.0, 3.0, 1.0, 0.3), 1e-3
+MATCH_GRID, CUE_PULL = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), 1e-3
 SOLVED = 6000  # rows; of more a draw is solved for, which saves memory
 
 
