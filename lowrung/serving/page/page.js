@@ -124,21 +124,23 @@ function marking() {
     if (document.activeElement === view) cursorAt(view, text, to);
     range = [to, to];
   };
-  document.onselectionchange = () => { range = selectedIn(view, text) ?? range; };
+  // the event comes later than the selection: whoever acts on it looks again, or a quick key would mark what was before
+  const now = () => (range = selectedIn(view, text) ?? range);
+  document.onselectionchange = now;
   for (const kind of ["beforeinput", "dragstart", "drop", "paste", "cut"]) view.addEventListener(kind, (event) => event.preventDefault());
   view.addEventListener("input", draw); // of an input method that asks nobody
   view.addEventListener("keydown", (event) => {
     if (event.key !== "Delete" && event.key !== "Backspace") return;
     event.preventDefault();
-    change(range, null);
+    change(now(), null);
   });
   page.right = () => spans.map((each) => (extracts() ? { start: each.start, end: each.end } : each));
   page.digit = (at) => {
     if (at >= names.length) return false;
-    change(range, names[at]);
+    change(now(), names[at]);
     return true;
   };
-  const buttons = names.map((label, at) => el("button", { type: "button", className: hueOf(label, names), onmousedown: (event) => event.preventDefault(), onclick: () => change(range, label) },
+  const buttons = names.map((label, at) => el("button", { type: "button", className: hueOf(label, names), onmousedown: (event) => event.preventDefault(), onclick: () => change(now(), label) },
     at < 9 ? el("kbd", { "aria-hidden": "true" }, at + 1) : null, label || say("is_answer")));
   draw();
   return [el("p", { id: "marking-hint", className: "muted" }, say("mark")), view, el("p", { className: "row" }, ...buttons), list];
