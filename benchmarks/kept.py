@@ -6,9 +6,10 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -30,7 +31,10 @@ def place(name: str, *, quick: bool) -> Path:
 
 
 def head() -> dict[str, Any]:
-    known = {"lowrung": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    known = {"lowrung": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # of a tool that this program does without
+            known[name] = version(name)
     date = datetime.now(UTC).date().isoformat()
     return {"date": date, "machine": f"{others._processor()}, one thread", "versions": known}
 

@@ -17,7 +17,7 @@ from lowrung.run.probing import probe
 from lowrung.run.probing_sets import probe_set
 
 FILE = "probing.json"
-BODIES = ("minilm", "letters-en")
+BODIES = ("minilm", "letters-en", "letters-en-places")
 SETS = ("items", "cute")
 QUICK = 200  # words to learn from, or questions a kind
 

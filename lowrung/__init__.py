@@ -38,6 +38,7 @@ _HOME = {  # public name → the room it lives in
     "audit": "run.audit",
     "explain": "run.explaining",
     "study": "run.study",
+    "tracking": "run.tracking",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 

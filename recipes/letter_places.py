@@ -1,6 +1,6 @@
 """Give a letters backbone a code of which letter stands at which place of a word, where its states have room for one.
 
-    python -m recipes.letter_places letters-en --out runs/letters-places
+    python -m recipes.letter_places letters-en --out runs/letters-en-places
 
 What recipes.letters made tells letters where they matter for the meaning: of a common word hardly any of them are left.
 Here nothing is trained. Each of the first `PLACES` letters of a word gets `SIZE` of the directions in which the states
@@ -8,6 +8,9 @@ that enter the body differ least from word to word, and in them a code for each 
 as can be. So a linear layer can say the letters, and what the body makes of the word hardly moves: layers, reader and
 heads go on as they are. It is --strength that is traded, and what it costs is printed: how far states move (1 - cosine)
 on held-out lines, entering, where words are tagged, at the top, and as a whole.
+
+What is written holds the codes alone and stands on the body that it was made of: it is made anew when that one's
+weights change, its reader's among them.
 """
 
 from __future__ import annotations
@@ -141,17 +144,16 @@ def main() -> None:
     files = [DATA / name for name in facts["recipe"]["text"]]
     texts = list(islice(lines(files, Random(1), longest=facts["recipe"]["words"]), 100))
     costs = moved(before, after, [text for text in texts if words(text)])
-    told = {"letters": "".join(letters), "strength": asked.strength, "places": PLACES, "moved": costs}
+    told = {"letters": "".join(letters), "strength": asked.strength, "places": PLACES, "size": SIZE, "moved": costs}
     print(json.dumps(told, ensure_ascii=False))
-    kept = {key: each for key, each in facts.items() if key not in ("base", "base_checksum", "size", "channels")}
-    reader = catalog.context(asked.name).reader
+    recipe = {"name": "letter_places", "base": asked.name, "seed": 0, "words": WORDS, "text": facts["recipe"]["text"]}
+    about = f"{asked.name} with a code of which letter stands at which place of a word (Apache-2.0)"
     catalog.save_letters(
         after,
         asked.out,
-        base=facts["base"],
-        reader=reader,
+        base=asked.name,
         language=facts["language"],
-        facts=kept | {"codes": told},
+        facts={"about": about, "recipe": recipe, "codes": told},
     )
 
 

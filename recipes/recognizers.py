@@ -15,6 +15,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from lowrung.models import tracked
 from lowrung.models.batch import CPU, autocast
 from lowrung.models.ctc import CTC
 from lowrung.models.decoding import greedy
@@ -39,6 +40,8 @@ def learn(
 ) -> dict[str, Any]:
     """Train `school`, whose `loss` takes a batch, until a limit is met; returns the facts that a card keeps of it.
 
+    Each report is told to who listens (lowrung.models.tracked).
+
     Args:
         rows: a step → endless batches from there on, made by another process, `ahead` by so many.
         exam: what is measured at each report. counted: what a batch adds to a sum, and its name.
@@ -51,27 +54,30 @@ def learn(
     batches = iter(DataLoader(rows(step), batch_size=None, num_workers=1, prefetch_factor=ahead))
     begun = told = time.monotonic() - spent
     met = Counter[str]()
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
-        school.train()
-        batch = next(batches)
-        loss, facts = school.loss(batch)  # type: ignore[operator]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(moving.values()), 2.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        met.update({**facts, "steps": 1})
-        step, seen, spent = step + 1, seen + count(batch), time.monotonic() - begun
-        if time.monotonic() - told > settings["report_seconds"] or step == steps or spent >= minutes * 60:
-            told = time.monotonic()
-            school.eval()
-            curve.append({"step": step, "minutes": round(spent / 60, 2), name: round(seen)})
-            curve[-1] |= {each: round(met[each] / met["steps"], 4) for each in facts} | exam()
-            met.clear()
-            print(json.dumps(curve[-1]), flush=True)
-            training.keep(out, moving, optimizer, {"step": step, "spent": spent, "seen": seen, "curve": curve})
+    given = {"lr": settings["lr"], "warm": settings["warm"], "steps": steps, "minutes": minutes}
+    with tracked.training(given, step) as tell:
+        while step < steps and spent < minutes * 60:
+            share = max(step / steps, spent / (minutes * 60))
+            for group in optimizer.param_groups:
+                group["lr"] = settings["lr"] * min(1.0, (step + 1) / settings["warm"]) * max(0.02, 1 - share)
+            school.train()
+            batch = next(batches)
+            loss, facts = school.loss(batch)  # type: ignore[operator]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(list(moving.values()), 2.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            met.update({**facts, "steps": 1})
+            step, seen, spent = step + 1, seen + count(batch), time.monotonic() - begun
+            if time.monotonic() - told > settings["report_seconds"] or step == steps or spent >= minutes * 60:
+                told = time.monotonic()
+                school.eval()
+                curve.append({"step": step, "minutes": round(spent / 60, 2), name: round(seen)})
+                curve[-1] |= {each: round(met[each] / met["steps"], 4) for each in facts} | exam()
+                met.clear()
+                print(json.dumps(curve[-1]), flush=True)
+                tell(step, {name: value for name, value in curve[-1].items() if name != "step"})
+                training.keep(out, moving, optimizer, {"step": step, "spent": spent, "seen": seen, "curve": curve})
     school.eval()
     return {"steps": step, "minutes": round(spent / 60, 1), name: round(seen), "curve": curve}
 

@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from lowrung.cli import tracking
+from lowrung.models import tracked
 from lowrung.models.batch import moved
 
 STATE = "state.safetensors"
@@ -178,6 +180,8 @@ def descend(
 ) -> dict[str, Any]:
     """Learn from `batches` until a limit is met; returns the facts that a card keeps of it.
 
+    Each report is told to who listens (lowrung.models.tracked).
+
     Args:
         exam: batches that are measured on.
         done: what `resume` gave.
@@ -188,25 +192,28 @@ def descend(
     curve, exam = list(done.get("curve", ())), [moved(each, device) for each in exam]
     begun, told = time.monotonic() - spent, time.monotonic()
     pace: Pace | None = None  # the first step waits for rows, and on a card for what is compiled
-    while step < steps and spent < minutes * 60:
-        share = max(step / steps, spent / (minutes * 60))
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * min(1.0, (step + 1) / course.warm) * max(0.02, 1 - share)
-        batch = next(batches)
-        course.loss(batch)[0].backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if pace is None:
-            pace = Pace(device)
-        else:
-            pace.add(*course.work(batch))
-        step, seen, spent = step + 1, seen + course.size, time.monotonic() - begun
-        if time.monotonic() - told > course.every or step >= steps or spent >= minutes * 60:
-            curve.append({"step": step, "minutes": round(spent / 60, 2)} | pace.told() | _measured(course, exam))
-            print(json.dumps(curve[-1]), flush=True)
-            keep(out, course.moving, optimizer, {"step": step, "spent": spent, "seen": seen, "curve": curve})
-            told, pace = time.monotonic(), Pace(device)
+    facts = {"lines": course.size, "warm": course.warm, "steps": steps, "minutes": minutes}
+    with tracked.training(facts, step) as tell:
+        while step < steps and spent < minutes * 60:
+            share = max(step / steps, spent / (minutes * 60))
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * min(1.0, (step + 1) / course.warm) * max(0.02, 1 - share)
+            batch = next(batches)
+            course.loss(batch)[0].backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if pace is None:
+                pace = Pace(device)
+            else:
+                pace.add(*course.work(batch))
+            step, seen, spent = step + 1, seen + course.size, time.monotonic() - begun
+            if time.monotonic() - told > course.every or step >= steps or spent >= minutes * 60:
+                curve.append({"step": step, "minutes": round(spent / 60, 2)} | pace.told() | _measured(course, exam))
+                print(json.dumps(curve[-1]), flush=True)
+                tell(step, {name: value for name, value in curve[-1].items() if name != "step"})
+                keep(out, course.moving, optimizer, {"step": step, "spent": spent, "seen": seen, "curve": curve})
+                told, pace = time.monotonic(), Pace(device)
     return {"steps": step, "minutes": round(spent / 60, 1), "lines": seen, "device": card_of(device), "curve": curve}
 
 
@@ -249,7 +256,7 @@ def resume(out: Path, moving: Mapping[str, Tensor], optimizer: torch.optim.Optim
 
 
 def run(practise: Callable[..., None], about: str, *, minutes: float) -> None:
-    """The command line of a recipe: RECIPE --out DIR [--steps N] [--minutes N] [--device NAME].
+    """The command line of a recipe: RECIPE --out DIR [--steps N] [--minutes N] [--track WHERE] [--device NAME].
 
     A recipe that takes no `device` runs on the CPU.
     """
@@ -258,6 +265,7 @@ def run(practise: Callable[..., None], about: str, *, minutes: float) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--minutes", type=float, default=minutes)
+    tracking.add_options(parser)
     anywhere = "device" in inspect.signature(practise).parameters
     if anywhere:
         parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -271,6 +279,6 @@ def run(practise: Callable[..., None], about: str, *, minutes: float) -> None:
         if more["device"].type == "cuda":
             torch.set_float32_matmul_precision("high")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are cut in processes of their own
-    practise(
-        tomllib.loads(asked.recipe.read_text("utf-8")), asked.out, steps=asked.steps, minutes=asked.minutes, **more
-    )
+    settings = tomllib.loads(asked.recipe.read_text("utf-8"))
+    with tracking.tracked(asked), tracked.run_of(asked.recipe.stem, "recipe", 0, settings.get("seed", 0)):
+        practise(settings, asked.out, steps=asked.steps, minutes=asked.minutes, **more)

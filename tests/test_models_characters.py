@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from tiny_encoder import NAMES, write_tiny_encoder
 
 from lowrung.core.edits import Edit
@@ -130,6 +131,34 @@ def test_it_comes_back_from_disk(plain, tmp_path):
         catalog.backbone(str(tmp_path / "l"))
     with pytest.raises(ModelError, match="no body that reads letters"):
         catalog.save_letters(plain, tmp_path / "m", base=plain.source.name, facts={})
+
+
+def test_codes_lie_on_disk_alone_and_stand_on_the_body_that_they_were_added_to(plain, tmp_path):
+    under = lettered(plain)
+    with torch.no_grad():
+        for each in under.body.letters.parameters():
+            each.copy_(each.to(torch.bfloat16))
+    catalog.save_letters(under, tmp_path / "under", base=plain.source.name, facts={})
+    base, made = catalog.backbone(str(tmp_path / "under")), lettered(plain)
+    own = Letters(plain.width, size=8, channels=16, places=True)
+    own.load_state_dict(base.body.letters.state_dict(), strict=False)
+    torch.nn.init.normal_(own.places.weight)
+    own.places.weight.data = own.places.weight.data.to(torch.bfloat16).float()
+    made.body = LettersBody(base.body.bert, own.requires_grad_(False))
+    before = states(base, *TEXTS)
+    catalog.save_letters(made, tmp_path / "codes", base=base.source.name, facts={})
+    with safe_open(tmp_path / "codes" / "model.safetensors", "pt") as file:
+        assert [*file.keys()] == ["letters.places.weight"]
+    again = catalog.backbone(str(tmp_path / "codes"))
+    assert torch.allclose(states(again, *TEXTS), states(made, *TEXTS), atol=1e-6)
+    assert torch.equal(states(base, *TEXTS), before)
+    assert (states(again, *TEXTS) - before).abs().max() > 0.01
+    with torch.no_grad():
+        own.out.bias.add_(1.0)
+    catalog.save_letters(made, tmp_path / "under", base=plain.source.name, facts={})
+    catalog.backbone.cache_clear()
+    with pytest.raises(ModelError, match="other weights"):
+        catalog.backbone(str(tmp_path / "codes"))
 
 
 def test_the_graph_reads_letters_too(plain):

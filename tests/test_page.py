@@ -314,7 +314,7 @@ def test_versions_are_told_promoted_and_rolled_back(client):
         assert posted(client, "/v1/promote", model="mails", version=wrong).status_code == 422
     told = json.dumps({"model": "mails", "version": first}).encode()
     for kind in ({"Content-Type": "text/plain"}, {}):  # as another page may send it without being asked
-        assert client.post("/v1/promote", content=told, headers=kind).status_code == 422
+        assert client.post("/v1/promote", content=told, headers=kind).status_code == 415
     assert posted(client, "/v1/rollback", model="mails").json() == {"model": "mails", "from": second, "to": first}
     assert posted(client, "/v1/promote", model="mails", version=second).json()["to"] == second
     assert posted(client, "/v1/rollback", model="names").status_code == 422

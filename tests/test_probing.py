@@ -10,19 +10,23 @@ import pytest
 import torch
 from tiny_encoder import TOPICS, write_tiny_encoder
 from tiny_endpoint import serving, words_of
+from tiny_writer import write_tiny_writer
 
 from lowrung.cli import main
+from lowrung.core.answers import Text
 from lowrung.core.errors import DataError
 from lowrung.data.letter_items import CHANGED, ENDING, KINDS, LONGEST, OPENING, SHORTEST, items, sides
 from lowrung.data.text_items import ROWS, about, in_words, language, row_in_words, sources, text_kinds
 from lowrung.models import read_out
 from lowrung.models.characters import Letters
-from lowrung.models.language_model import Continued
+from lowrung.models.language_model import Continued, Written, language_model
 from lowrung.models.lexicon import lexicon
+from lowrung.models.writer import TextWriter
 from lowrung.run import probing_sets
 from lowrung.run.fit import fit
 from lowrung.run.probing import probed
 from lowrung.run.probing_found import SIGHT
+from lowrung.run.probing_prompts import asked_of
 from lowrung.run.probing_sets import LETTERS, probe_set
 from lowrung.tasks import task
 from recipes import letter_places
@@ -336,6 +340,23 @@ class Short:
 
     def option_scores(self, prompts, options):
         return [[Continued(float(len(each)), 1) for each in pair] for pair in options]
+
+
+def test_a_small_writer_reads_all_answered_questions(tmp_path, monkeypatch):
+    model = TextWriter(language_model(str(write_tiny_writer(tmp_path / "w", positions=700))), Text)
+    shots = [(f'Spell out the word "{word}".', " ".join(word)) for word in ("moon", "sun", "star", "sky")]
+    seen = []
+
+    def write(self, prompts, most):
+        seen.extend(zip(prompts, most, strict=True))
+        return [Written(" s e a\nmore", 0.0, False)] * len(prompts)
+
+    monkeypatch.setattr(TextWriter, "write", write)
+    found = asked_of(model, shots, [('Spell out the word "sea".', "s e a"), ("Which is it?", "no")], "en")
+    assert found.score.value == 0.5
+    for prompt, most in seen:
+        assert all(answer in prompt for _, answer in shots)
+        assert 0 < most < 120
 
 
 def test_the_likelier_sentence_of_a_pair_counts(sets, monkeypatch):

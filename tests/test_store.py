@@ -1,10 +1,15 @@
 """What people say of answers: kept, once, and gone when it is to be gone."""
 
+import json
 import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -17,9 +22,33 @@ ONE = Correction(
 )
 
 
+POSTGRES = os.environ.get("LOWRUNG_POSTGRES", "")  # the address of a database that tests may empty
+
+
+def cleared(url):
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS lowrung_corrections, lowrung_store"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'corrections.db'}"
+        return
+    if not POSTGRES:
+        pytest.skip("LOWRUNG_POSTGRES names no database")
+    cleared(POSTGRES)
+    yield POSTGRES
+    cleared(POSTGRES)
+
+
 @pytest.fixture
-def store(tmp_path):
-    made = Store(f"sqlite:///{tmp_path / 'corrections.db'}")
+def store(url):
+    made = Store(url)
     yield made
     made.close()
 
@@ -74,11 +103,13 @@ def test_a_person_is_forgotten_to_the_last_byte(store, tmp_path):
     store.add(replace(ONE, key="k2", who="grace", row={"text": "nothing secret"}))
     assert store.erase("ada") == 1
     assert [each.who for each in store.page()] == ["grace"]
+    with pytest.raises(DataError):
+        store.erase("")
+    if store.engine.dialect.name != "sqlite":
+        return
     held = b"".join(each.read_bytes() for each in tmp_path.iterdir())
     assert b"a secret of" not in held
     assert b"nothing secret" in held
-    with pytest.raises(DataError):
-        store.erase("")
 
 
 def test_old_ones_go(store):
@@ -94,6 +125,85 @@ def test_numbers_of_what_was_erased_are_not_given_again(store):
     store.add(ONE)
     store.erase("ada")
     assert store.add(replace(ONE, key="k2"))[0].number == 2
+
+
+def together(number, work):
+    """What `work(0)` … `work(number - 1)` give, each on a thread of its own, begun at the same moment."""
+    barrier = threading.Barrier(number)
+
+    def begun(at):
+        barrier.wait(30)
+        return work(at)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(begun, range(number)))
+
+
+def test_of_many_at_once_one_is_kept(store):
+    for key in ("k1", "k2", "k3"):
+        found = together(8, lambda _, key=key: store.add(replace(ONE, key=key)))
+        assert sorted(new for _, new in found) == [False] * 7 + [True]
+        assert len({each.number for each, _ in found}) == 1
+    assert store.count() == 3
+
+
+def test_of_two_meanings_at_once_one_is_kept(store):
+    def adds(at):
+        try:
+            return store.add(replace(ONE, correction={"label": f"label {at}"}))
+        except Conflict:
+            return None
+
+    kept = [each for each in together(6, adds) if each]
+    assert [new for _, new in kept] == [True]
+    assert [each.correction for each in store.page()] == [kept[0][0].correction]
+
+
+def test_who_follows_misses_none(store):
+    """Numbers are given in the order in which corrections can be read, however long a commit takes."""
+    import sqlalchemy
+
+    chance = Random(0)
+    sqlalchemy.event.listen(store.engine, "commit", lambda _: time.sleep(chance.random() / 50))
+    followed, ended = list[Correction](), threading.Event()
+
+    def follows():
+        while True:
+            last = ended.is_set()
+            followed.extend(store.page(after=followed[-1].number if followed else 0))
+            if last:
+                return
+
+    follower = threading.Thread(target=follows)
+    follower.start()
+    together(6, lambda at: [store.add(replace(ONE, key=f"{at}-{number}")) for number in range(5)])
+    ended.set()
+    follower.join(30)
+    assert len(followed) == store.count() == 30
+
+
+def test_a_store_is_made_once(url):
+    stores = together(4, lambda _: Store(url)) if url == POSTGRES else [Store(url)]
+    assert stores[0].add(ONE)[1]
+    assert all(each.count() == 1 for each in stores)
+    for each in stores:
+        each.close()
+
+
+def test_rows_come_and_go(store, tmp_path):
+    from lowrung import read_rows, task
+    from lowrung.serving.exchange import bring, export
+
+    topic = task("topic").with_options(["billing", "praise"])
+    rows = [{"text": "Charged twice \x00 😀 “ö”", "label": "billing"}, {"text": "谢谢", "label": "praise"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), "utf-8")
+    assert bring(store, topic, "mails", tmp_path / "rows.jsonl", "rows", who="ada") == (2, 2)
+    assert bring(store, topic, "mails", tmp_path / "rows.jsonl", "rows", who="ada") == (0, 2)
+    assert export(store.all(), tmp_path / "out.jsonl") == 2
+    found = read_rows(tmp_path / "out.jsonl", task=topic)
+    assert [(each["text"], each["label"]) for each in found] == [(each["text"], each["label"]) for each in rows]
+    assert store.erase("ada") == 2
+    assert list(store.all()) == []
 
 
 def _writes(url, pipe):

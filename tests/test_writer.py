@@ -214,6 +214,16 @@ def test_a_schema_and_a_regex_bind_what_is_written(model: LanguageModel) -> None
         writer.write(["a"], 5, ["start: ("])
 
 
+@pytest.mark.parametrize("model", ["llama", "t5 plain"], indirect=True)
+def test_a_text_that_is_to_fit_a_schema_does(model: LanguageModel) -> None:
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+    question = task("write").question({"text": "Count.", "checks": {"json_schema": schema, "max_words": 9}})
+    free = task("write").question({"text": "Count."})
+    found = TextWriter(model, Text).answer([question, free])[0]
+    assert found.answer is not None
+    assert json.loads(found.answer.text)["n"] in (1, 2)
+
+
 @pytest.mark.parametrize("model", KINDS, indirect=True)
 def test_what_comes_to_no_end_is_no_answer(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, question = TextWriter(model, Text), asked("mend me", instruction="mend")

@@ -46,9 +46,11 @@ def _run(arguments: list[str]) -> None:
     asked = parsed(arguments)
     if asked is None:
         return
+    from lowrung.cli.tracking import tracked
     from lowrung.cli.verbs import HANDLERS
 
-    HANDLERS[asked.verb](asked)
+    with tracked(asked):
+        HANDLERS[asked.verb](asked)
 
 
 def _abandon_stdout() -> None:

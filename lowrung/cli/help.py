@@ -16,7 +16,8 @@ A study that was stopped goes on where it was when the same command is given aga
         "learn from rows by one method and ship the model, without asking whether it is better",
         """
   lowrung fit topic train.jsonl
-  lowrung fit entities train.jsonl --method top --dev dev.jsonl --out models/names""",
+  lowrung fit entities train.jsonl --method top --dev dev.jsonl --out models/names
+  lowrung fit topic train.jsonl --method top --track tensorboard    (then: tensorboard --logdir runs/track)""",
     ),
     "practice": (
         "rehearse a task on raw text, without a label, and ship the model",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from lowrung import __version__
-from lowrung.cli import describing, explaining, keeping, next_rows, probing, serving, values
+from lowrung.cli import describing, explaining, keeping, next_rows, probing, serving, tracking, values
 from lowrung.cli.asking import add_body, add_terms
 from lowrung.cli.help import VERBS
 from lowrung.core.errors import LowrungError, unknown
@@ -267,6 +267,9 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
 
     for verb in ("study", "fit", "answer", "score", "try"):
         describing.add_options(verbs[verb])
+
+    for verb in ("study", "fit", "practice", "refit"):
+        tracking.add_options(verbs[verb])
 
     for verb in ("tasks", "models", "methods"):
         _json(verbs[verb])

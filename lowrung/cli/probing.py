@@ -19,7 +19,7 @@ VERB = (  # as in help.VERBS
   lowrung probe runs/topic --rows 800 --json
   lowrung probe intfloat/e5-small-v2 --out runs/probe-e5
   lowrung probe http://localhost:8000/v1#llama --rows 50
-  lowrung probe letters-en --set cute --data data/cute""",
+  lowrung probe letters-en-places --set cute --data data/cute""",
 )
 
 

@@ -32,6 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "models", nargs="*", metavar="MODEL", help="a shipped folder, a study's, or a task; NAME=MODEL names it"
     )
     parser.add_argument("--host", default=HOST, metavar="ADDRESS", help=f"default {HOST}: this machine alone")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name that it may be asked by without --keys, as in a browser's address; may be repeated",
+    )
     parser.add_argument("--port", type=values.at_least_one, default=PORT, metavar="N", help=f"default {PORT}")
     parser.add_argument("--store", default="", metavar="URL", help="where corrections go, like sqlite:///file.db")
     parser.add_argument(
@@ -81,16 +88,18 @@ def serve(asked: argparse.Namespace) -> None:
 
         from lowrung.serving.app import application
         from lowrung.serving.desk import Desk, raw_of
+        from lowrung.serving.gate import LOCAL
         from lowrung.serving.hosting import Host, names_of
         from lowrung.serving.meters import Meters
         from lowrung.serving.store import Store
+        from lowrung.serving.streams import LARGEST, Server
     except ImportError as problem:
         raise LowrungError(f"serve needs {problem.name}: pip install 'lowrung[serve]'") from problem
     from lowrung.data.files import read_rows
     from lowrung.run.ship import Shipped, load, shipped_folder
 
     known = keys.read(asked.keys) if asked.keys else None
-    if known is None and asked.host not in ("127.0.0.1", "::1", "localhost"):
+    if known is None and asked.host not in LOCAL:
         print(f"lowrung: {asked.host} is reached from elsewhere, and without --keys everybody may ask", file=sys.stderr)
 
     def loaded(source: str) -> Shipped:
@@ -100,15 +109,23 @@ def serve(asked: argparse.Namespace) -> None:
     files = raw_of(asked.raw, list(host.served))
     raw = {name: read_rows(file, task=host.of(name).shipped.task) for name, file in files.items()}
     store = Store(asked.store) if asked.store else None
-    app = application(host, store=store, keys=known, desk=Desk(host, store, raw=raw, remember=asked.remember))
+    desk = Desk(host, store, raw=raw, remember=asked.remember)
+    hosts = [*(LOCAL if asked.host in LOCAL else [asked.host]), *asked.allow_host]
+    app = application(host, store=store, keys=known, hosts=hosts, desk=desk)
     for each in host.served.values():
         told = f"{each.name}: {each.shipped.task.name}, {each.about()['method']}, version {each.version}"
         print(f"lowrung: {told}", file=sys.stderr)
     print(f"lowrung: http://{asked.host}:{asked.port}/  (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
-        app, host=asked.host, port=asked.port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
+        app,
+        host=asked.host,
+        port=asked.port,
+        log_level="warning",
+        timeout_graceful_shutdown=30,
+        server_header=False,
+        ws_max_size=LARGEST,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, app.state.lowrung.streams)
     server.run()
     if not server.started:
         raise LowrungError(f"{asked.host}:{asked.port}: could not be listened at; another --port may be free")

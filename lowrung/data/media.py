@@ -340,6 +340,17 @@ def blocks(stream: BinaryIO, rate: int = RATE, seconds: float = 0.5) -> Iterator
         yield kept
 
 
+def live(chunks: Iterable[bytes], rate: int) -> Iterator[NDArray[np.float32]]:
+    """Raw sound (16-bit little-endian, mono, `rate` samples a second) as samples (n,) at 16 kHz, as it comes.
+
+    Raises:
+        LowrungError: soundfile or soxr is not installed.
+    """
+    with _extra("a stream of sound"):
+        import soxr  # noqa: F401
+    return (part for part in _resampled((_pcm(each, 1) for each in chunks), rate, RATE) if len(part))
+
+
 def _streamed(stream: BinaryIO, rate: int, seconds: float) -> Iterator[NDArray[np.float32]]:
     with _extra("a stream of sound"):
         import soundfile

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowrung.core.errors import ModelError, unknown
 from lowrung.models.characters import Letters, LettersBody
@@ -126,13 +127,14 @@ def save_letters(
     """Write a backbone whose body is a LettersBody: what differs from `base`, in bfloat16, and `facts` beside it.
 
     Args:
+        base: a body of word pieces, or one that reads letters itself.
         reader: what chooses among a corrector's options by its states.
         language: the one whose corrector says what words are read as, "" for none.
     """
     own, body = backbone(base), made.body
     if not isinstance(body, LettersBody):
         raise ModelError(f"{made.source.name} is no body that reads letters")
-    known = {f"bert.{name}": each for name, each in own.body.state_dict().items()}
+    known = _letters_state(own.body)
     changed = {
         name: each.detach().to(torch.bfloat16).contiguous()
         for name, each in body.state_dict().items()
@@ -152,6 +154,13 @@ def save_letters(
     (folder / LETTERS).write_text(json.dumps(about | facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
+def _letters_state(body: nn.Module) -> dict[str, Tensor]:
+    """What a LettersBody has of `body`, which may be one itself."""
+    if isinstance(body, LettersBody):
+        return dict(body.state_dict())
+    return {f"bert.{name}": each for name, each in body.state_dict().items()}
+
+
 def load_letters(folder: Path, source: Source) -> TextBackbone:
     """What `save_letters` wrote.
 
@@ -166,10 +175,8 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
         told = {"size": facts["size"], "channels": facts["channels"], "places": facts.get("places", False)}
         letters = Letters(own.width, **told)
         stored = load_file(folder / "model.safetensors")
-        state = {name: each for name, each in stored.items() if not name.startswith("reader.")}
-        table = own.body.get_submodule("embeddings.word_embeddings")
-        moved = any(name.endswith("word_embeddings.weight") for name in state)
-        body = LettersBody(own.upto(own.depth, shared=None if moved else table).body, letters)
+        state = _letters_state(own.body) | {name: each for name, each in stored.items() if name[:7] != "reader."}
+        body = LettersBody(_under(own, [name for name in stored if name.startswith("bert.")]), letters)
         _, unknown_names = body.load_state_dict(state, strict=False)
         if unknown_names or not all(f"letters.{name}" in state for name in letters.state_dict()):
             raise ModelError(f"{folder}: not the weights of a body that reads letters")
@@ -178,6 +185,17 @@ def load_letters(folder: Path, source: Source) -> TextBackbone:
     body.requires_grad_(False)
     pieces = spelling_tokenizer(own.tokenizer, facts.get("language", ""))
     return TextBackbone(pieces, body, source=source, pooling=own.pooling, tagging_layer=facts["tagging_layer"])
+
+
+def _under(own: TextBackbone, moved: Sequence[str]) -> nn.Module:
+    """The body below the letters, with nothing in common with that of `own` but what does not move."""
+    inner = own.body.bert if isinstance(own.body, LettersBody) else own.body
+    if not moved:
+        return inner
+    table = inner.get_submodule("embeddings.word_embeddings")
+    shared = None if any(name.endswith("word_embeddings.weight") for name in moved) else table
+    made = own.upto(own.depth, shared=shared).body
+    return made.bert if isinstance(made, LettersBody) else made
 
 
 def context(name: str) -> InContext:

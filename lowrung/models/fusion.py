@@ -24,6 +24,7 @@ from lowrung.models.encoder import Encoder
 from lowrung.models.fusing import Batch, Chooser, Vote, weighed
 from lowrung.models.network import WEIGHTS
 from lowrung.models.text import TextBackbone
+from lowrung.models.tracked import part_of_run
 from lowrung.models.training import Settings, descend, drawn
 
 WAYS = ("early", "cross", "late")  # or one of KINDS, alone
@@ -243,23 +244,24 @@ class _Learner:
         dev: Sequence[Example[Any]],
         part: str = "",
     ) -> Chooser:
-        """One network, trained. `part` names its checkpoint among several."""
+        """One network, trained. `part` names its checkpoint, and what it is told as, among several."""
         torch.manual_seed(self.seed)
         network = _network(way, self.encoder, kinds, len(self.options))
         assert isinstance(network, Chooser)
         examples = [each for each in examples if self._goes(each.question, kinds)]
         if not examples:
             return network.eval()
-        descend(
-            {f"head.{name}": each for name, each in network.named_parameters()},
-            lambda step: self._loss(network, kinds, examples, step),
-            steps=self.settings.steps(len(examples)),
-            settings=self.settings,
-            seed=self.seed,
-            score=(lambda: self._score(network, kinds, dev)) if dev else None,
-            checkpoint=self.checkpoint / part if self.checkpoint else None,
-            watch=self.watch,
-        )
+        with part_of_run(part):
+            descend(
+                {f"head.{name}": each for name, each in network.named_parameters()},
+                lambda step: self._loss(network, kinds, examples, step),
+                steps=self.settings.steps(len(examples)),
+                settings=self.settings,
+                seed=self.seed,
+                score=(lambda: self._score(network, kinds, dev)) if dev else None,
+                checkpoint=self.checkpoint / part if self.checkpoint else None,
+                watch=self.watch,
+            )
         return network.eval()
 
     def vote(self, kinds: Sequence[str], examples: Sequence[Example[Any]], dev: Sequence[Example[Any]]) -> Vote:

@@ -92,7 +92,7 @@ class Within:
 
     def __init__(self, matchers: Sequence[Any], *, width: int, beams: int, ends: tuple[int, ...]) -> None:
         self.width, self.beams, self.ends = width, beams, list(ends)
-        self.states: list[dict[tuple[int, ...], Any]] = [{(): each} for each in matchers]
+        self.states: list[dict[tuple[int, ...], Any]] = [{} if each is None else {(): each} for each in matchers]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(R, T), (R, V) -> (R, V)"""
@@ -100,7 +100,7 @@ class Within:
         written = [tuple(row[self.width :].tolist()) for row in input_ids]
         for at, row in enumerate(written):
             states = self.states[at // self.beams]
-            if states[next(iter(states))] is None:
+            if not states:  # anything
                 continue
             state = self._state(states, row)
             allowed = torch.zeros(scores.shape[1], dtype=torch.bool)

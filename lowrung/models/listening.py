@@ -39,6 +39,7 @@ def listen(model: Recognizer, blocks: Iterable[NDArray[np.float32]]) -> Iterator
     """
     rest, begin, texts = np.zeros(0, dtype=np.float32), 0, list[str]()
     words: list[tuple[str, float, float]] = []
+    now = None
     for block in blocks:
         rest = np.concatenate([rest, block])
         logs = model.logs([Audio(rest, RATE)])[0] if len(rest) else np.zeros((0, 0), dtype=np.float32)
@@ -51,9 +52,9 @@ def listen(model: Recognizer, blocks: Iterable[NDArray[np.float32]]) -> Iterator
             words += _timed(said.words, begin)
             texts += said.text.split()
             samples = cut * LESS * RATE // 100
-            rest, begin = rest[samples:], begin + samples
+            rest, begin, now = rest[samples:], begin + samples, None
     if len(rest):
-        said = model.decoded(model.logs([Audio(rest, RATE)])[0])
+        said = model.decoded(model.logs([Audio(rest, RATE)])[0]) if now is None else now
         words += _timed(said.words, begin)
         texts += said.text.split()
     text = " ".join(texts)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lowrung.core.parts import Question
 from lowrung.core.task import Example
-from lowrung.models import matching
+from lowrung.models import matching, tracked
 from lowrung.models.batch import bfloat16_pays
 from lowrung.models.heads import Rank
 from lowrung.models.matching import Match
@@ -144,6 +144,8 @@ def descend(
     `minutes` end it: then the rate goes by whichever of steps and minutes is used up further.
     With `checkpoint` (a folder), the state is kept there as training goes on, and a run that was cut off goes on from
     it to the same weights that it would have reached uncut on the same machine; its minutes count on.
+    Where somebody listens (models.tracked), each step is told: loss, learning rates, the gradient's norm before it was
+    clipped, pieces a second and, where there was a validation, its score.
     `watch(step, steps, loss)` is called after each step; where minutes decide, `steps` is what there will be at this
     pace.
 
@@ -160,31 +162,42 @@ def descend(
         progress, kept = _resume(checkpoint, moving, optimizer)
     saved = time.monotonic()
     begun = saved - progress.seconds
-    if score is not None and not progress.curve:  # training may leave things worse than it found them
-        kept = _validate(moving, score, progress, settings, kept, begun)
-    while (done := progress.share(steps, minutes)) < 1.0 and progress.stale <= settings.patience:
-        place = (int(done * FINE), FINE) if minutes else (progress.step, steps)
-        factor = _factor(*place, settings) * progress.factor
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * factor
-        loss, pieces = loss_of(progress.step)
-        loss.backward()  # type: ignore[no-untyped-call]
-        told = float(loss.detach())
-        torch.nn.utils.clip_grad_norm_([each for group in groups for each in group["params"]], settings.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress.step += 1
-        progress.losses.append(told)
-        progress.pieces += pieces
-        progress.seconds = time.monotonic() - begun
-        if score is not None and _due(progress, done, steps, minutes, settings):
+    facts = {**asdict(settings), "steps": steps, "minutes": minutes, "seed": seed}
+    rates = {"body" if name.startswith("body.") else "head": _rate(name, settings) for name in moving}
+    with tracked.training(facts, progress.step) as tell:
+        if score is not None and not progress.curve:  # training may leave things worse than it found them
             kept = _validate(moving, score, progress, settings, kept, begun)
-        if watch is not None:
-            whole = round(progress.step / progress.share(steps, minutes)) if minutes else steps
-            watch(progress.step, max(progress.step, min(whole, steps)), told)
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, moving, optimizer, progress, kept)
-            saved = time.monotonic()
+            tell(progress.step, {"score": progress.curve[-1]["score"]})
+        while (done := progress.share(steps, minutes)) < 1.0 and progress.stale <= settings.patience:
+            place = (int(done * FINE), FINE) if minutes else (progress.step, steps)
+            factor = _factor(*place, settings) * progress.factor
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+            started = time.monotonic()
+            loss, pieces = loss_of(progress.step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            told = float(loss.detach())
+            every = [each for group in groups for each in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(every, settings.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            progress.step += 1
+            progress.losses.append(told)
+            progress.pieces += pieces
+            pace = pieces / max(time.monotonic() - started, 1e-9)
+            progress.seconds = time.monotonic() - begun
+            values = {"loss": told, "gradient_norm": float(norm), "pieces_per_second": pace}
+            values |= {f"learning_rate/{name}": rate * factor for name, rate in rates.items()}
+            if score is not None and _due(progress, done, steps, minutes, settings):
+                kept = _validate(moving, score, progress, settings, kept, begun)
+                values["score"] = progress.curve[-1]["score"]
+            tell(progress.step, values)
+            if watch is not None:
+                whole = round(progress.step / progress.share(steps, minutes)) if minutes else steps
+                watch(progress.step, max(progress.step, min(whole, steps)), told)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                _save(checkpoint, moving, optimizer, progress, kept)
+                saved = time.monotonic()
     if kept:
         _restore(moving, kept)
     return progress
@@ -218,10 +231,14 @@ def parameters(network: Adapted[Any]) -> dict[str, Tensor]:
 def _groups(moving: Mapping[str, Tensor], settings: Settings) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, each in moving.items():
-        rate = settings.lr if name.startswith("body.") else settings.head_lr
         decay = 0.0 if each.ndim < 2 else settings.decay
-        groups.setdefault((rate, decay), []).append(each)
+        groups.setdefault((_rate(name, settings), decay), []).append(each)
     return [{"params": each, "lr": rate, "weight_decay": decay} for (rate, decay), each in groups.items()]
+
+
+def _rate(name: str, settings: Settings) -> float:
+    """The peak learning rate of a weight."""
+    return settings.lr if name.startswith("body.") else settings.head_lr
 
 
 def _factor(step: int, steps: int, settings: Settings) -> float:

@@ -31,6 +31,7 @@ from lowrung.models import catalog
 from lowrung.models.batch import CPU, Batch, autocast, pad
 from lowrung.models.target_pieces import END, PAD, coded, learnt_pieces, said
 from lowrung.models.text import TextBackbone
+from lowrung.models.tracked import part_of_run
 from lowrung.models.training import Settings, descend
 from lowrung.models.tuning import Frozen, How, Prefixes, describe, described, loosened, moved
 
@@ -322,7 +323,8 @@ def fit_translator(
         )
         start.prefixes = prefixes or Prefixes(body)
         start.prefixes.fill([asked for asked, _ in rows], depths)
-        taught(start, settings=settings or SETTINGS, checkpoint=checkpoint and checkpoint / "decoder")
+        with part_of_run("" if isinstance(how, Frozen) else "decoder"):
+            taught(start, settings=settings or SETTINGS, checkpoint=checkpoint and checkpoint / "decoder")
     if isinstance(how, Frozen):
         return start
     made = Translator(

@@ -23,6 +23,7 @@ from lowrung.models.point import Point, places
 from lowrung.models.probe import features, fit_mark, fit_match, fit_point, fit_rank, seen
 from lowrung.models.relate import Relate, plain
 from lowrung.models.text import TextBackbone
+from lowrung.models.tracked import part_of_run, run_of
 from lowrung.models.training import Score, Settings, train
 from lowrung.models.tuning import Frozen, How, Prefixes, Top, moved
 from lowrung.models.zero_shot import Wording, chosen_again
@@ -100,22 +101,24 @@ def adapt(
         golds: list[Any] = [each.golds[0] for each in learnt]
         found = features(network, [each.question for each in learnt])
         network.head = chosen_again(network.head, worded, found, [each.option for each in golds], seed=seed)
-    _probe(network, warm, seed=seed)
+    with run_of(task.name, "adapt", len(examples), seed), part_of_run("" if frozen else "head"):
+        _probe(network, warm, seed=seed)
     if frozen:
         return network if practised is None else loosen(network, practised.how, seed)
     network = loosen(network, how, seed)
     if practised is not None and moved(practised.backbone).keys() - moved(network.backbone).keys():
         raise ModelError(f"{how} moves less than practice has moved ({practised.how}), which would be lost")
     chosen = settings or Settings()
-    train(
-        network,
-        learnt,
-        settings=chosen,
-        seed=seed,
-        score=_score(task, dev) if dev else None,
-        checkpoint=checkpoint,
-        watch=watch,
-    )
+    with run_of(task.name, "adapt", len(examples), seed):
+        train(
+            network,
+            learnt,
+            settings=chosen,
+            seed=seed,
+            score=_score(task, dev) if dev else None,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
     if isinstance(network.head, Rank) and chosen.contrast:
         _probe(network, examples, seed=seed)  # the space has moved under the head; solve for it anew
     return network

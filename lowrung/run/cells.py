@@ -19,6 +19,7 @@ from lowrung.core.task import Example, Task
 from lowrung.data.files import atomic
 from lowrung.data.splits import draw, folds
 from lowrung.models.matching import read
+from lowrung.models.tracked import run_of
 from lowrung.models.wording import WORDING
 from lowrung.run.adapt import PROBE, frozen_depths
 from lowrung.run.describing import Described
@@ -254,20 +255,21 @@ class Bench(Generic[A]):
             self.warm = True
         begun = time.perf_counter()
         checkpoint = self.store.checkpoint(method.name, *key)
-        model = fit_method(
-            method,
-            self.plan.task,
-            [*learn, *self.plan.silver] if method.silver else learn,
-            backbone=self.body,
-            prefixes=self.encoder if method.fuses else self.practised if method.practised else self.prefixes,
-            seed=seed,
-            checkpoint=checkpoint,
-            start=self.start.model if self.start else None,
-            kinds=self.kinds,
-            remote=self.plan.remote,
-            writer=self.described.writer if method.name == WRITER and self.described.writer else self.plan.writer,
-            wording=self.described.wording,
-        )
+        with run_of(self.plan.task.name, method.name, key[0], seed, part=_part_of(key)):
+            model = fit_method(
+                method,
+                self.plan.task,
+                [*learn, *self.plan.silver] if method.silver else learn,
+                backbone=self.body,
+                prefixes=self.encoder if method.fuses else self.practised if method.practised else self.prefixes,
+                seed=seed,
+                checkpoint=checkpoint,
+                start=self.start.model if self.start else None,
+                kinds=self.kinds,
+                remote=self.plan.remote,
+                writer=self.described.writer if method.name == WRITER and self.described.writer else self.plan.writer,
+                wording=self.described.wording,
+            )
         if method.name == PRACTICE and self.start is not None:
             return model, self.start.seconds
         if checkpoint is not None and checkpoint.is_dir():
@@ -291,6 +293,11 @@ class Bench(Generic[A]):
         if self.watch:
             self.watch(f"{method.name}, {number} labels, {what}", self.done, self.total)
         self.done += 1
+
+
+def _part_of(key: tuple[int, ...]) -> str:
+    """What tells trainings of one method, number of labels and seed apart: folds, and what ships."""
+    return f"fold-{key[3] + 1}-of-{key[2]}" if len(key) > 3 else "to-ship" if key[2:] == (-1,) else ""
 
 
 def answer_json(answer: Any) -> Any:

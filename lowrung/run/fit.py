@@ -13,6 +13,7 @@ from lowrung import __version__
 from lowrung.core.answers import Choice, Text
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.task import Example, Row, Task
+from lowrung.models.tracked import run_of
 from lowrung.run.adapt import Watch
 from lowrung.run.describing import described_for, described_task
 from lowrung.run.evaluate import evaluate
@@ -129,6 +130,7 @@ def fit(
         able = ", ".join(each.name for each in methods_for(fitted, text=True) if each.practised)
         raise LowrungError(f"method {method} does not practise on raw text; these do: {able}")
     examples, held = _labelled(fitted, rows), _labelled(fitted, dev)
+    labels = len(examples) if chosen.learns else 0
     if silver and not chosen.silver:
         able = ", ".join(each.name for each in methods_for(fitted, silver=True) if each.silver)
         raise LowrungError(f"method {method} does not learn from silver rows; these do: {able}")
@@ -181,21 +183,22 @@ def fit(
     if description:
         facts["formats"] = described.to_json()
         job += described.key
-    made = fit_method(
-        chosen,
-        fitted,
-        examples,
-        backbone=body,
-        seed=seed,
-        dev=held if method in STOPS_BY_DEV else (),
-        checkpoint=training / hashlib.sha256(job.encode()).hexdigest()[:24] if training else None,
-        watch=watch,
-        start=start.model if start else None,
-        kinds=kinds,
-        remote=remote,
-        writer=described.writer if chosen.name == WRITER and described.writer else writer,
-        wording=described.wording,
-    )
+    with run_of(fitted.name, method, labels, seed):
+        made = fit_method(
+            chosen,
+            fitted,
+            examples,
+            backbone=body,
+            seed=seed,
+            dev=held if method in STOPS_BY_DEV else (),
+            checkpoint=training / hashlib.sha256(job.encode()).hexdigest()[:24] if training else None,
+            watch=watch,
+            start=start.model if start else None,
+            kinds=kinds,
+            remote=remote,
+            writer=described.writer if chosen.name == WRITER and described.writer else writer,
+            wording=described.wording,
+        )
     reference = reference_of(made, [each.question for each in examples]) if out else None
     made = settled(made)
     if wishes.budget is not None:

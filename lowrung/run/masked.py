@@ -17,6 +17,7 @@ from lowrung.data.files import atomic_folder
 from lowrung.data.raw import documents
 from lowrung.models.batch import bfloat16_pays
 from lowrung.models.masking import Masking, windows
+from lowrung.models.tracked import run_of
 from lowrung.models.training import Settings, descend
 from lowrung.run.adapt import Watch
 from lowrung.run.practice import Feed, curve_of, job_of, pace_of, steps_of
@@ -114,17 +115,18 @@ def practise_masked(
 
     job = job_of("masked", text, found.source, chosen, minutes, column, seed, held)
     ready = time.monotonic()
-    progress = descend(
-        masking.moving(),
-        loss_of,
-        steps=chosen.most,
-        settings=chosen,
-        seed=seed,
-        minutes=minutes,
-        score=lambda: -_measured(masking, kept)[0],
-        checkpoint=training / job if training else None,
-        watch=watch,
-    )
+    with run_of("masked", "practice", 0, seed):
+        progress = descend(
+            masking.moving(),
+            loss_of,
+            steps=chosen.most,
+            settings=chosen,
+            seed=seed,
+            minutes=minutes,
+            score=lambda: -_measured(masking, kept)[0],
+            checkpoint=training / job if training else None,
+            watch=watch,
+        )
     trained = time.monotonic()
     loss, accuracy = _measured(masking, kept)
     rows = progress.step * chosen.batch

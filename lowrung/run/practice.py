@@ -19,6 +19,7 @@ from lowrung.core.model import Model
 from lowrung.core.task import Example, Task
 from lowrung.data.raw import identity, lines
 from lowrung.models.network import Adapted
+from lowrung.models.tracked import part_of_run, run_of
 from lowrung.models.training import Progress, Settings, train
 from lowrung.models.tuning import Frozen, Full, How, Top
 from lowrung.run.adapt import Watch, adapt, body_to_move, loosen
@@ -133,22 +134,24 @@ def practise(
     job = job_of(task, text, found.source, how, chosen, minutes, column, seed, held)
     before = evaluate(task, adapt(found, task), kept)
     body = found if isinstance(how, Frozen) else body_to_move(found, task)
-    network = adapt(body, task, first, how=Frozen(), seed=seed)
+    with run_of(task.name, "practice", 0, seed), part_of_run("" if isinstance(how, Frozen) else "head"):
+        network = adapt(body, task, first, how=Frozen(), seed=seed)
     progress = Progress()
     ready = trained = time.monotonic()
     if not isinstance(how, Frozen):
         network = loosen(network, how, seed)
         network.prefixes = None
-        progress = train(
-            network,
-            feed,
-            settings=chosen,
-            seed=seed,
-            minutes=minutes,
-            score=lambda made: _score(task, made, kept),
-            checkpoint=training / job if training else None,
-            watch=watch,
-        )
+        with run_of(task.name, "practice", 0, seed):
+            progress = train(
+                network,
+                feed,
+                settings=chosen,
+                seed=seed,
+                minutes=minutes,
+                score=lambda made: _score(task, made, kept),
+                checkpoint=training / job if training else None,
+                watch=watch,
+            )
         trained = time.monotonic()
     network.prefixes = None  # states of rows that never come back
     network.name = "practice"

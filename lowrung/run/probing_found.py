@@ -12,7 +12,7 @@ from lowrung.run.evaluate import Score
 
 SIGHT = tuple(sorted(CHANGED - {"distance"}))  # the kinds that say whether single letters are seen
 GOOD, BLIND = 0.7, 0.35  # of their mean, from which letters are seen, and below which they are not
-SHOWN = "letters-en"  # the embedded body that sees letters
+SHOWN = "letters-en-places"  # the embedded body that sees letters
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from lowrung.core.answers import Text
 from lowrung.core.errors import LowrungError
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
+from lowrung.core.task import Example
 from lowrung.data.letter_items import KINDS, items, sides
 from lowrung.data.text_items import ROWS, in_words, language, prompted, row_in_words, sources, text_kinds
 from lowrung.run.audit import wilson
@@ -105,14 +107,34 @@ def asked_of(
     model: Model[Text], shots: Sequence[Pair], asked: Sequence[Pair], tongue: str, random: Random | None = None
 ) -> Probed:
     """The share of exact answers; each question follows `SHOTS` of the answered ones, drawn anew, or all in order."""
-    told = language(tongue)
-    questions = []
-    for ask, _ in asked:
-        before = random.sample(list(shots), SHOTS) if random else list(shots)
-        questions.append(Question((prompted(before, ask, told),), instruction=told["instruction"]))
-    said = [each.answer.text if each.answer else "" for each in model.answer(questions)]
+    told, questions = language(tongue), [one for one, _ in asked]
+    before = [random.sample(list(shots), SHOTS) if random else list(shots) for _ in asked]
+    said = (_written if hasattr(model, "fitting") else _told)(model, before, questions, told)
     right = [plainly(one, told) == plainly(answer, told) for one, (_, answer) in zip(said, asked, strict=True)]
     return Probed(wilson(right, np.arange(len(right))), commonest(answer for _, answer in asked), len(right), "prompt")
+
+
+def _told(model: Model[Text], shots: Sequence[Sequence[Pair]], asked: Sequence[str], told: Any) -> list[str]:
+    """What an endpoint says, of answered questions and the one that is asked in one text."""
+    texts = [prompted(before, one, told) for before, one in zip(shots, asked, strict=True)]
+    said = model.answer([Question((text,), instruction=told["instruction"]) for text in texts])
+    return [each.answer.text if each.answer else "" for each in said]
+
+
+def _written(model: Any, shots: Sequence[Sequence[Pair]], asked: Sequence[str], told: Any) -> list[str]:
+    """What a TextWriter writes after answered questions in its own form, as many of them as fit.
+
+    In one text they would seem to ask for an answer as long as all of them, for which a small model has no room.
+    """
+    from lowrung.models.writer import ROOM
+
+    questions = [Question((one,), instruction=told["instruction"]) for one in asked]
+    prompts = []
+    for before, question in zip(shots, questions, strict=True):
+        shown = tuple(Example(replace(question, given=(one,)), (Text(answer),)) for one, answer in before)
+        prompts.append(replace(model, shots=shown).fitting(question))
+    most = [2 * len(model.base.pieces(one)) + ROOM if prompt else 0 for one, prompt in zip(asked, prompts, strict=True)]
+    return [each.text for each in model.write(prompts, most)]
 
 
 def plainly(said: str, told: Any) -> str:

@@ -19,6 +19,7 @@ from lowrung.models.decoding import Settings as Beam
 from lowrung.models.hearing import recognizer, taught
 from lowrung.models.own_words import counted
 from lowrung.models.senses import sense_of
+from lowrung.models.tracked import run_of
 from lowrung.models.training import Progress, Settings
 from lowrung.models.tuned_recognizer import Row, error_rate, movable, rows_of, teach
 from lowrung.models.tuning import Frozen, How
@@ -80,16 +81,17 @@ def practise_recognizer(
     job = job_of(task, text, base.source, how, chosen, minutes, column, seed)
     progress, ready = Progress(), time.monotonic()
     if not isinstance(how, Frozen):
-        progress = teach(
-            made,
-            feed,
-            settings=chosen,
-            seed=seed,
-            minutes=minutes,
-            score=lambda: -error_rate(made, kept),
-            checkpoint=training / job if training else None,
-            watch=watch,
-        )
+        with run_of(task.name, "practice", 0, seed):
+            progress = teach(
+                made,
+                feed,
+                settings=chosen,
+                seed=seed,
+                minutes=minutes,
+                score=lambda: -error_rate(made, kept),
+                checkpoint=training / job if training else None,
+                watch=watch,
+            )
     trained = time.monotonic()
     after = evaluate(task, made, kept)
     found = Practised[Text](

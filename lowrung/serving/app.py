@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -15,20 +12,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lowrung import __version__
 from lowrung.core.answers import Choice, Spans
 from lowrung.core.errors import DataError, LowrungError, ModelError
-from lowrung.core.parts import Question
+from lowrung.core.parts import Audio, Question
 from lowrung.run.telling import prediction_json
 from lowrung.serving import desk as page
-from lowrung.serving import keys as known
 from lowrung.serving import wire
 from lowrung.serving.batching import Busy, Closing
 from lowrung.serving.desk import Desk
+from lowrung.serving.gate import LOCAL, Doors, Gate, Told
+from lowrung.serving.gate import problem as told_as
 from lowrung.serving.hosting import Host, Served
 from lowrung.serving.store import MOST, PAGE, Conflict, Correction, Store, gold_columns
+from lowrung.serving.streams import Streams, event, hears
 from lowrung.serving.wire import Limits
 
 OPEN = ("/healthz", "/readyz", *page.OPEN)  # that ask for no key
@@ -68,20 +66,12 @@ class Inputs(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-class Told(Response):
-    """JSON that any text can be told in, lone surrogates too."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-
-
 def application(
     host: Host,
     *,
     store: Store | None = None,
     keys: Mapping[str, str] | None = None,
+    hosts: Collection[str] = LOCAL,
     limits: Limits = Limits(),  # noqa: B008 (frozen value)
     desk: Desk | None = None,
 ) -> FastAPI:
@@ -90,15 +80,17 @@ def application(
     Args:
         store: where corrections go; without one they are refused.
         keys: hash → name of who may ask, as `keys.read` gives; None lets everybody ask.
+        hosts: names and addresses that it is asked by; of no account where there are keys, as `Doors` says.
         desk: of the page; None for one without rows to label.
     """
     desk = desk or Desk(host, store, limits=limits)
-    state = _State(host, store, keys, limits, desk)
+    state = _State(host, store, limits, desk)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
         state.ready = False
+        state.streams.close()
         await asyncio.to_thread(host.close)
         if store is not None:
             store.close()
@@ -113,11 +105,12 @@ def application(
         responses={code: {"description": told, "model": _Problem} for code, told in PROBLEMS.items()},
     )
     app.state.lowrung = state
-    app.add_middleware(_Gate, state=state)
+    app.add_middleware(Gate, doors=Doors(keys, hosts), meters=host.meters, most=limits.body, open_=OPEN)
     for kind, handler in _handlers().items():
         app.add_exception_handler(kind, handler)
     _routes(app, state)
     desk.serve(app)
+    state.streams.serve(app, host.of)
     return app
 
 
@@ -128,20 +121,25 @@ class _Problem(BaseModel):
 PROBLEMS = {
     400: "The body is no JSON",
     401: "No key, or none that is known",
+    403: "Another page asks",
     404: "There is no such model",
     409: "The key stands for another correction",
     413: "More than one request may hold",
+    415: "The body is neither JSON nor multipart/form-data",
+    421: "The Host header names another service",
     422: "A row that the task cannot read, with the reason",
     429: "Too many questions are waiting; Retry-After says when there is room",
     503: "The service is shutting down, or an answer took too long",
 }
 
 
+HEARD: dict[str, Any] = {each: {} for each in ("application/json", "text/plain", "text/event-stream")}
+
+
 class _State:
-    def __init__(
-        self, host: Host, store: Store | None, keys: Mapping[str, str] | None, limits: Limits, desk: Desk
-    ) -> None:
-        self.host, self.store, self.keys, self.limits, self.desk, self.ready = host, store, keys, limits, desk, True
+    def __init__(self, host: Host, store: Store | None, limits: Limits, desk: Desk) -> None:
+        self.host, self.store, self.limits, self.desk, self.ready = host, store, limits, desk, True
+        self.streams = Streams(limits, host.meters)
 
     async def answers(self, served: Served, rows: list[Any]) -> tuple[list[Question], list[Any]]:
         """The questions of rows and what is said to them.
@@ -153,10 +151,7 @@ class _State:
             raise _TooMuch(f"{len(rows):,} rows at once; a request takes at most {self.limits.rows}")
         media = any(name in row for row in rows if isinstance(row, Mapping) for name in ("audio", "image", "given"))
         questions = await asyncio.to_thread(self._questions, served, rows) if media else self._questions(served, rows)
-        try:
-            wire.cost_of(questions, self.limits)
-        except DataError as problem:
-            raise _TooMuch(str(problem)) from problem
+        self._small_enough(questions)
         meters, name = self.host.meters, served.name
         try:
             async with asyncio.timeout(self.limits.patience):
@@ -175,6 +170,18 @@ class _State:
         self.desk.saw(name, rows)
         return questions, said
 
+    async def sound(self, served: Served, row: Any) -> Audio:
+        """The sound of a row. Raises DataError where it cannot be read, or is longer than a request may be."""
+        questions = await asyncio.to_thread(self._questions, served, [row])
+        self._small_enough(questions)
+        return next(part for part in questions[0].given if isinstance(part, Audio))
+
+    def _small_enough(self, questions: list[Question]) -> None:
+        try:
+            wire.cost_of(questions, self.limits)
+        except DataError as problem:
+            raise _TooMuch(str(problem)) from problem
+
     def _questions(self, served: Served, rows: list[Any]) -> list[Question]:
         made = []
         for number, given in enumerate(rows):
@@ -184,14 +191,6 @@ class _State:
             except DataError as problem:
                 raise DataError(f"rows[{number}]: {problem}" if len(rows) > 1 else str(problem)) from problem
         return made
-
-    def who(self, given: str) -> str | None:
-        """Whose key an Authorization header holds; "" where none is needed, None where it is nobody's."""
-        if self.keys is None:
-            return ""
-        kind, _, key = given.partition(" ")
-        found = known.owner(dict(self.keys), key.strip())
-        return found if kind.lower() == "bearer" else None
 
 
 class _TooMuch(DataError):
@@ -203,14 +202,21 @@ class _TooLong(LowrungError):
 
 
 def _handlers() -> dict[Any, Callable[..., Any]]:
+    from sqlalchemy.exc import SQLAlchemyError
+
     def told(status: int) -> Callable[..., Any]:
-        return lambda _, problem: _problem(status, str(problem), problem)
+        return lambda _, problem: told_as(status, str(problem), problem)
 
     def invalid(_: Request, problem: RequestValidationError) -> Response:
         first = problem.errors()[0]
         where = ".".join(str(each) for each in first["loc"] if each != "body") or "body"
         status = 400 if first["type"] == "json_invalid" else 422
-        return _problem(status, f"{where}: {first['msg']}")
+        return told_as(status, f"{where}: {first['msg']}")
+
+    def refused(_: Request, problem: HTTPException) -> Response:
+        found = told_as(problem.status_code, str(problem.detail))
+        found.headers.update(problem.headers or {})
+        return found
 
     return {
         Busy: told(429),
@@ -223,19 +229,14 @@ def _handlers() -> dict[Any, Callable[..., Any]]:
         LowrungError: told(422),
         _NoModel: told(404),
         RequestValidationError: invalid,
-        HTTPException: lambda _, problem: _problem(problem.status_code, str(problem.detail)),
+        HTTPException: refused,
         RecursionError: told(400),
+        SQLAlchemyError: lambda *_: told_as(503, "the store of corrections cannot be reached; nothing was changed"),
     }
 
 
 class _NoModel(ModelError):
     pass
-
-
-def _problem(status: int, said: str, problem: Exception | None = None) -> Response:
-    headers = {"Retry-After": str(max(1, math.ceil(problem.seconds)))} if isinstance(problem, Busy) else {}
-    headers |= {"Retry-After": "5"} if status == 503 else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return Told({"error": said}, status_code=status, headers=headers)
 
 
 def _routes(app: FastAPI, state: _State) -> None:
@@ -336,11 +337,12 @@ def _routes(app: FastAPI, state: _State) -> None:
                 found.append({"generated_text": told["answer"]})
         return found[0] if isinstance(asked.inputs, str) and served.shipped.task.answer is Spans else found
 
-    @app.post("/v1/audio/transcriptions", tags=["compatible"])
+    @app.post("/v1/audio/transcriptions", tags=["compatible"], responses={200: {"content": HEARD}})
     async def transcriptions(
         file: Annotated[UploadFile, File()],
         model: Annotated[str, Form()] = "",
         response_format: Annotated[str, Form(pattern="^(json|text|verbose_json)$")] = "json",
+        stream: Annotated[bool, Form(description="server-sent events: deltas, then all of it")] = False,
     ) -> Response:
         """As OpenAI's transcription asks and answers."""
         served = of(model if model in host.served else "" if len(host.served) == 1 else model)
@@ -348,8 +350,12 @@ def _routes(app: FastAPI, state: _State) -> None:
         if served.shipped.task.media != "audio":
             raise DataError(f"{served.name} is for the task {served.shipped.task.name}, and hears nothing")
         row = {"audio": wire.packed(content)}
+        if stream and hears(served):
+            return await state.streams.events(served, await state.sound(served, row))
         questions, said = await state.answers(served, [row])
         told = prediction_json(said[0], questions[0])
+        if stream:
+            return PlainTextResponse(event("done", text=told["answer"] or ""), media_type="text/event-stream")
         if response_format == "text":
             return PlainTextResponse(told["answer"] or "")
         verbose = {"words": told.get("words", [])} if response_format == "verbose_json" else {}
@@ -358,47 +364,3 @@ def _routes(app: FastAPI, state: _State) -> None:
 
 def _as_json(each: Correction) -> dict[str, Any]:
     return {name: getattr(each, name) for name in Correction.__slots__}
-
-
-class _Gate:
-    """Counts requests, asks for a key, and cuts off a body that is larger than it may be."""
-
-    def __init__(self, app: ASGIApp, state: _State) -> None:
-        self.app, self.state = app, state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        begun, path, status = time.perf_counter(), scope["path"], 500
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        length, most, taken = headers.get(b"content-length", b""), self.state.limits.body, 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > most:
-                raise HTTPException(413, f"the body is larger than {most:,} bytes")
-            return message
-
-        async def told(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        who = "" if path in OPEN else self.state.who(headers.get(b"authorization", b"").decode("latin-1"))
-        scope.setdefault("state", {})["who"] = who or ""
-        try:
-            if who is None:
-                await _problem(401, "a key is needed: Authorization: Bearer …")(scope, receive, told)
-            elif length.isdigit() and int(length) > most:
-                await _problem(413, f"the body is larger than {most:,} bytes")(scope, receive, told)
-            else:
-                await self.app(scope, counted, told)
-        finally:
-            meters = self.state.host.meters
-            route = getattr(scope.get("route"), "path", "other")
-            meters.requests.labels(route, str(status)).inc()
-            meters.seconds.labels(route).observe(time.perf_counter() - begun)

@@ -26,8 +26,8 @@ LEARNS = 0.2  # how fast the pace follows what was measured
 class Busy(LowrungError):
     """More is waiting than would be answered in time; after `seconds` there is room again."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"too many questions are waiting; ask again in {seconds:.1f} s")
+    def __init__(self, seconds: float, why: str = "too many questions are waiting") -> None:
+        super().__init__(f"{why}; ask again in {seconds:.1f} s")
         self.seconds = seconds
 
 

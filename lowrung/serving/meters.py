@@ -37,6 +37,7 @@ class Meters:
         self.confidence = Histogram("confidence", "Confidence of answers", named, buckets=SHARES, **common)
         self.unanswered = Counter("unanswered", "Questions without an answer", named, **common)
         self.corrections = Counter("corrections", "Corrections that were stored", named, **common)
+        self.streams = Gauge("streams", "Streams of sound that are being heard", **common)
         self.loaded = Gauge("model_loaded_seconds", "When the version that answers was loaded", named, **common)
         self.drift = Gauge("drift", "1 where a kind of drift is alarming", ("model", "kind"), **common)
 

@@ -14,6 +14,7 @@ from typing import Any
 from lowrung.core.errors import DataError
 from lowrung.core.task import Example, Row
 from lowrung.data.splits import folds
+from lowrung.models.tracked import run_of
 from lowrung.run.compare import Comparison, compare
 from lowrung.run.evaluate import report_of
 from lowrung.run.fit import fit
@@ -104,7 +105,9 @@ def refit(
     def learnt(chosen: Sequence[Row], what: str, done: int, out: Path | None = None) -> Shipped:
         if watch:
             watch(what, done, steps)
-        return fit(task, chosen, out=out, **recipe)  # type: ignore[arg-type]
+        part = f"refit-{done + 1}-of-{steps}"
+        with run_of(task.name, method, len(chosen), seed, part=part):
+            return fit(task, chosen, out=out, **recipe)  # type: ignore[arg-type]
 
     def weighted(chosen: Sequence[Row]) -> list[Row]:
         return [each for each in chosen for _ in range(recent)]

@@ -16,6 +16,7 @@ from lowrung.run.silver import gold_column, gold_value
 SHAPE = 1  # of the tables; another number is another program's
 MOST = 1000  # corrections told at once
 PAGE = 100
+TURN = 0x6C6F7772756E67  # of the lock that writers of PostgreSQL take; nobody else's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Store:
         except (ArgumentError, NoSuchModuleError) as problem:
             raise LowrungError(f"{shape}: {problem}") from None
         except ImportError as problem:
-            raise LowrungError(f"{url.partition(':')[0]}: its driver is missing: pip install {problem.name}") from None
+            needed = "'psycopg[binary]'" if problem.name == "psycopg" else problem.name
+            raise LowrungError(f"{url.partition(':')[0]}: its driver is missing: pip install {needed}") from None
         if self.engine.dialect.name == "sqlite":
             sql.event.listen(self.engine, "connect", _durable)
         tables = sql.MetaData()
@@ -94,8 +96,9 @@ class Store:
         )
         facts = sql.Table("lowrung_store", tables, sql.Column("shape", sql.Integer, primary_key=True))
         try:
-            tables.create_all(self.engine)
             with self.engine.begin() as connection:
+                self._in_turn(connection)
+                tables.create_all(connection)
                 shapes = list(connection.scalars(sql.select(facts.c.shape)))
                 if not shapes:
                     connection.execute(sql.insert(facts).values(shape=SHAPE))
@@ -123,6 +126,7 @@ class Store:
         with self.engine.begin() as connection:
             there = self._of_key(connection, given.key)
             if there is None:
+                self._in_turn(connection)
                 try:
                     with connection.begin_nested():
                         connection.execute(sql.insert(self.table).values(**values))
@@ -136,6 +140,12 @@ class Store:
         if not new and any(_json(getattr(there, name)) != values[name] for name in ("row", "correction")):
             raise Conflict(f"key {given.key!r} stands for another correction, number {there.number}")
         return there, new
+
+    def _in_turn(self, connection: Any) -> None:
+        """Wait until nobody else writes, as SQLite does by itself: a correction whose number is lower than one that
+        was read already would never be read by who asks for what came after that one."""
+        if self.engine.dialect.name == "postgresql":
+            connection.execute(self._sql.text(f"SELECT pg_advisory_xact_lock({TURN})"))
 
     def _of_key(self, connection: Any, key: str) -> Correction | None:
         found = connection.execute(self._sql.select(self.table).where(self.table.c.key == key)).mappings().first()

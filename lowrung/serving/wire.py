@@ -27,6 +27,7 @@ class Limits:
     Args:
         body: bytes. rows: at once. tokens: of all rows together, about. deep: lists within lists.
         pixels: of a picture. seconds: of a sound; patience: that it may take to be answered.
+        streams: of sound at once, each of `listened` seconds at most.
     """
 
     body: int = 10 << 20
@@ -36,6 +37,8 @@ class Limits:
     pixels: int = 40_000_000
     seconds: float = 300.0
     patience: float = 30.0
+    streams: int = 4
+    listened: float = 3600.0
 
 
 def row_of(given: Any, limits: Limits) -> dict[str, Any]:
