@@ -464,6 +464,9 @@ def test_what_was_saved_answers_the_same(tmp_path: Path) -> None:
     tiny = backbone(str(write_tiny_encoder(tmp_path / "tiny")))
     examples = _examples(12)
     made = adapt(tiny, TASK, examples, how=Full(), settings=Settings(least=2, most=2))
+    attentions = [layer.attention.self.dropout.p for layer in made.backbone.layers]
+    assert not any(attentions)  # or long texts take twice as long
+    assert all(layer.attention.self.dropout.p for layer in tiny.layers)
     again = network.load(tmp_path, made.save(tmp_path))
     asked = [each.question for each in examples]
     for one, two in zip(made.answer(asked), again.answer(asked), strict=True):

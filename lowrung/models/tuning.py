@@ -82,6 +82,18 @@ def loosened(backbone: TextBackbone, how: How, *, seed: int = 0) -> TextBackbone
     return made
 
 
+def without_attention_dropout(body: nn.Module) -> None:
+    """Let `body` attend to everything in training, in place.
+
+    Only then torch computes attention on a processor without its table of weights, the larger part of the work where
+    texts are long.
+    """
+    for module in body.modules():
+        drops = getattr(module, "dropout", None)
+        if type(module).__name__.endswith("SelfAttention") and isinstance(drops, nn.Dropout):
+            drops.p = 0.0
+
+
 def with_lora(body: nn.Module, how: LoRA, seed: int) -> None:
     """Put low-rank updates into the attention's projections of `body`, in place; they alone require gradients.
 

@@ -199,6 +199,8 @@ def body_to_move(backbone: TextBackbone, task: Task[A]) -> TextBackbone:
 def loosen(network: Adapted[A], how: How, seed: int) -> Adapted[A]:
     """The same network with a body of its own, in which what `how` says may move."""
     body = tuning.loosened(network.backbone, how, seed=seed)
+    if isinstance(network.head, Extract):  # which reads long texts
+        tuning.without_attention_dropout(body.body)
     return Adapted(body, network.head, how=how, prefixes=network.prefixes)
 
 

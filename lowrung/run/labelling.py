@@ -1,4 +1,4 @@
-"""What to label next: rows that a model is unsure of, and that differ from each other and from those it knows."""
+"""What to label next: rows that a model is unsure of and that stand for many, but not for those that it knows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lowrung.core.model import Model
 from lowrung.core.parts import Question
 from lowrung.run.nearest import vectors_of
 
-POOL = 10  # times as many rows as are asked for: the surest of the others are not looked at
-FLOOR = 0.05  # of unsureness: a row that is far from all others is of some use, however sure the model is
+MOST = 3000  # rows that are looked at, evenly spaced where there are more
+FLOOR = 0.05  # of unsureness: a row that is like many others is of some use, however sure the model is
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +35,35 @@ def label_next(
     """The `n` questions whose right answers would teach most, the first one first.
 
     How unsure the model is, is 1 minus the margin between its best two options (Scheffer et al. 2001), or 1 minus its
-    confidence where answers are no choices. Of the unsurest, each next one is that which is farthest from all taken
-    and known ones (k-center, Sener and Savarese 2018), distances weighed by how unsure the model is.
+    confidence where answers are no choices. Each next row is the one by which those taken and known come nearer to all
+    rows, the unsure ones above all (facility location, Wei, Iyer and Bilmes 2015; nearness is the square of a cosine):
+    so they stand for many, and an outlier waits.
 
     Args:
         known: questions that have their right answers already.
     """
-    said = model.answer(questions)
-    unsure = np.array([max(unsureness(each), FLOOR) for each in said])
-    pool = np.argsort(-unsure, kind="stable")[: max(POOL * n, n)]
-    vectors = vectors_of(model, [*(questions[at] for at in pool), *known])
-    inside, outside = vectors[: len(pool)], vectors[len(pool) :]
-    far = 1 - (inside @ outside.T).max(1) if len(outside) else np.ones(len(pool))
+    looked = [round(each) for each in np.linspace(0, len(questions) - 1, min(MOST, len(questions)))]
+    asked = [questions[at] for at in looked]
+    said = model.answer(asked)
+    unsure = np.array([unsureness(each) for each in said])
+    vectors = vectors_of(model, [*asked, *known])
+    inside, outside = vectors[: len(asked)], vectors[len(asked) :]
+    near = _nearness(inside, inside)
+    covered = _nearness(inside, outside).max(1, initial=0.0)
     taken = list[int]()
-    while len(taken) < min(n, len(pool)):
-        worth = np.maximum(far, 0.0) * unsure[pool]
+    while len(taken) < min(n, len(asked)):
+        worth = np.maximum(unsure, FLOOR) @ np.maximum(near - covered[:, None], 0.0)
         worth[taken] = -1.0
         best = int(worth.argmax())
         taken.append(best)
-        far = np.minimum(far, 1 - inside @ inside[best])
-    return [Wanted(int(pool[at]), float(unsure[pool[at]]), said[int(pool[at])]) for at in taken]
+        covered = np.maximum(covered, near[:, best])
+    return [Wanted(looked[at], float(unsure[at]), said[at]) for at in taken]
+
+
+def _nearness(one: Floats, two: Floats) -> Floats:
+    """(N, D), (M, D), of length one -> (N, M) in [0, 1]"""
+    near: Floats = np.maximum(one @ two.T, 0.0) ** 2
+    return near
 
 
 def unsureness(said: Prediction[Any]) -> float:
