@@ -293,6 +293,25 @@ def test_every_example_is_seen_once_an_epoch() -> None:
     assert seen != [at for step in range(5) for at in drawn(step, 10, _settings(), seed=8)]
 
 
+def test_rows_of_a_dialogue_are_learnt_from_in_one_step() -> None:
+    from lowrung.core.parts import Question
+    from lowrung.core.task import Example
+    from lowrung.models.matching import ROWS
+    from lowrung.models.training import from_groups
+
+    sizes = {"a": 7, "b": 30, "c": 40, "long": 2 * ROWS + 1}
+    rows: list[Example[Any]] = [
+        Example(Question((f"{name} {at}",)), group=name) for name, size in sizes.items() for at in range(size)
+    ]
+    feed, steps = from_groups(rows, _settings(epochs=1, least=1, most=99), seed=3)
+    met = [feed(step) for step in range(steps)]
+    assert sorted(each.question.text for step in met for each in step) == sorted(each.question.text for each in rows)
+    for name in "abc":
+        assert sum(any(each.group == name for each in step) for step in met) == 1
+    assert max(map(len, met)) <= 2 * ROWS
+    assert feed(0) != from_groups(rows, _settings(epochs=1, least=1, most=99), seed=4)[0](0)
+
+
 def test_gradients_are_clipped(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

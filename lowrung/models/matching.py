@@ -26,8 +26,9 @@ from lowrung.models.heads import FORBIDDEN, SCALE
 
 RECENT = 8  # of what is given, the last so many texts are read
 SLOTS = (1.0, 0.5, 0.5)  # weights of the last text given, of the one before it, and of the mean of those before
-OFFERED = 5  # of a row's own options, the most that a step of training looks at
-OTHERS = 10  # golds of other rows that a row is told apart from where the head alone learns
+ROWS = 64  # of a step of training, about
+OFFERED = 2  # of a row's own options, the most that such a step looks at: each has to be read
+OTHERS = 10  # golds of other rows that a row is told apart from
 # What can be seen of an option beside the texts without a body; in each the weight before the first label is 0.
 CUES = (
     "last",  # share of the option's words that stand in the last text

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -108,12 +108,17 @@ def train(
             are taken; one that is resumed is asked for the step where it was cut.
         score: of the network on dev rows, higher is better.
     """
-    feed = examples if callable(examples) else _from_list(examples, settings, seed)
+    if callable(examples):
+        feed, steps = examples, settings.most
+    elif isinstance(network.head, Match):
+        feed, steps = from_groups(examples, settings, seed)
+    else:
+        feed, steps = _from_list(examples, settings, seed), settings.steps(len(examples))
     weights = _class_weights(network, examples) if settings.balanced and not callable(examples) else None
     progress = descend(
         parameters(network),
         lambda step: _loss(network, feed(step), settings, weights),
-        steps=settings.most if callable(examples) else settings.steps(len(examples)),
+        steps=steps,
         settings=settings,
         seed=seed,
         minutes=minutes,
@@ -252,6 +257,19 @@ def _from_list(examples: Sequence[Example[Any]], settings: Settings, seed: int) 
     return lambda step: [examples[at] for at in drawn(step, len(examples), settings, seed)]
 
 
+def from_groups(examples: Sequence[Example[Any]], settings: Settings, seed: int) -> tuple[Feed, int]:
+    """Rows of a group, as of a dialogue, in the same step, about `matching.ROWS` in all, and how many steps to take.
+
+    Their turns are read once, so that a step costs a sixth of what rows from everywhere cost.
+    """
+    groups: dict[str, list[Example[Any]]] = {}
+    for each in examples:
+        groups.setdefault(each.group or each.question.texts[0], []).append(each)
+    parts = [rows[at : at + matching.ROWS] for rows in groups.values() for at in range(0, len(rows), matching.ROWS)]
+    own = replace(settings, batch=max(1, round(matching.ROWS * len(parts) / len(examples))))
+    return lambda step: [each for at in drawn(step, len(parts), own, seed) for each in parts[at]], own.steps(len(parts))
+
+
 def drawn(step: int, number: int, settings: Settings, seed: int) -> list[int]:
     """The places of the examples of one step: a function of step and seed, so that a resumed run needs no memory."""
     size = min(settings.batch, number)
@@ -287,7 +305,7 @@ def _loss(
     questions, golds = [each.question for each in chosen], [each.golds[0] for each in chosen]
     if isinstance(network.head, Match):
         draw = Random(repr([(asked.texts, gold) for asked, gold in zip(questions, golds, strict=True)]))
-        questions = matching.crowded(questions, golds, draw, own=matching.OFFERED, others=len(golds) - 1)
+        questions = matching.crowded(questions, golds, draw, own=matching.OFFERED, others=matching.OTHERS)
         read = matching.read(questions)
         batch = network.backbone.encode([Question((text,)) for text in read])
     else:
