@@ -5,9 +5,10 @@
     python -m benchmarks.serving --table
 
 `throughput`: a MiniLM topic model, texts of 5 to 60 words, 32 clients that each ask again as soon as they are
-answered; lowrung and LitServe (pip install litserve; its own batching, at most 32 in 5 ms, the body by transformers in
-torch) take turns, each twice, and the second turn counts. `overload`: requests come at 4 times the rate that was
-answered, whether others are answered or not. `memory`: that of the process over 50,000 requests.
+answered; lowrung, lowrung with `--fast`, and LitServe (pip install litserve; its own batching, at most 32 in 5 ms, the
+body by transformers in torch) take turns, each twice, and the second turn counts. All may wait as long as they like.
+`overload`: requests come at 4 times the rate that was answered, whether others are answered or not. `memory`: that of
+the process over 50,000 requests.
 Results go to `results/serving.json`, part by part.
 """
 
@@ -30,7 +31,7 @@ from typing import Any
 from benchmarks import kept
 
 FILE, CLIENTS = "serving.json", 32
-PORTS = {"lowrung": 8701, "litserve": 8702}
+PORTS = {"lowrung": 8701, "lowrung --fast": 8703, "litserve": 8702}
 WORDS = (
     "the order parcel invoice was charged twice late again please help me find my card account refund door today "
     "courier broken lamp price return thank you very much where is it not working app password email address change"
@@ -88,11 +89,12 @@ def model(folder: Path) -> Path:
 
 
 @contextmanager
-def served(tool: str, folder: Path) -> Iterator[tuple[str, int]]:
+def served(tool: str, folder: Path, patience: float = 1.0) -> Iterator[tuple[str, int]]:
     """(address, process) of a service that answers, on the first core."""
     port, environment = PORTS[tool], {**os.environ, "OMP_NUM_THREADS": "1"}
-    if tool == "lowrung":
-        command = [sys.executable, "-m", "lowrung", "serve", str(folder), "--port", str(port), "--patience", "1"]
+    if tool.startswith("lowrung"):
+        command = [sys.executable, "-m", "lowrung", "serve", str(folder), "--port", str(port)]
+        command += ["--patience", str(patience), *tool.split()[1:]]
     else:
         from lowrung.models.catalog import _minilm
 
@@ -101,7 +103,7 @@ def served(tool: str, folder: Path) -> Iterator[tuple[str, int]]:
         command = [sys.executable, str(program), str(folder), str(_minilm()), str(port)]
     process = subprocess.Popen(["taskset", "-c", "0", *command], env=environment, start_new_session=True)
     try:
-        url = f"http://127.0.0.1:{port}" + ("/v1/answer" if tool == "lowrung" else "/predict")
+        url = f"http://127.0.0.1:{port}" + ("/v1/answer" if tool.startswith("lowrung") else "/predict")
         asyncio.run(_ready(url, tool))
         yield url, process.pid
     finally:
@@ -110,7 +112,7 @@ def served(tool: str, folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def body(tool: str, text: str) -> dict[str, Any]:
-    return {"row": {"text": text}} if tool == "lowrung" else {"text": text}
+    return {"row": {"text": text}} if tool.startswith("lowrung") else {"text": text}
 
 
 async def _ready(url: str, tool: str) -> None:
@@ -161,7 +163,7 @@ async def opened(url: str, rate: float, seconds: float) -> dict[str, Any]:
     import httpx2
 
     given, waits, codes = texts(5000, 2), list[float](), Counter[int]()
-    async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=2000), timeout=60) as client:
+    async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=2000, keepalive_expiry=2), timeout=60) as client:
 
         async def ask(at: int) -> None:
             begun = time.perf_counter()
@@ -200,16 +202,16 @@ def throughput(folder: Path, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for turn in range(2):
         for tool in PORTS:
-            with served(tool, folder) as (url, _):
+            with served(tool, folder, patience=5.0) as (url, _):
                 asyncio.run(closed(url, tool, min(seconds, 5)))
                 found[tool] = asyncio.run(closed(url, tool, seconds))
                 print(json.dumps({"turn": turn, "tool": tool, **found[tool]}), flush=True)
-    ours, theirs = found["lowrung"], found["litserve"]
-    ratios = {
-        "times_as_many": round(ours["per_second"] / theirs["per_second"], 2),
-        "p99_share": round(ours["p99"] / theirs["p99"], 2),
-    }
-    return found | ratios
+    theirs = found["litserve"]
+    for tool in PORTS:
+        if tool != "litserve":
+            found[tool]["times_as_many"] = round(found[tool]["per_second"] / theirs["per_second"], 2)
+            found[tool]["p99_share"] = round(found[tool]["p99"] / theirs["p99"], 2)
+    return found
 
 
 def overload(folder: Path, seconds: float) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--options", type=values.names, default=[], metavar="A,B", help="labels for a task's embedded default"
     )
     parser.add_argument(
+        "--fast", action="store_true", help="multiply matrices in 8 bits: faster, and now and then another answer"
+    )
+    parser.add_argument(
         "--patience",
         type=values.above_zero,
         default=0.5,
@@ -105,7 +108,7 @@ def serve(asked: argparse.Namespace) -> None:
     def loaded(source: str) -> Shipped:
         return load(source, options=() if shipped_folder(source) else asked.options)
 
-    host = Host(names_of(asked.models), loaded, Meters(), asked.patience)
+    host = Host(names_of(asked.models), loaded, Meters(), asked.patience, precision="fast" if asked.fast else "exact")
     files = raw_of(asked.raw, list(host.served))
     raw = {name: read_rows(file, task=host.of(name).shipped.task) for name, file in files.items()}
     store = Store(asked.store) if asked.store else None

@@ -17,7 +17,7 @@ from lowrung.core.parts import Audio, Question
 
 Answer: TypeAlias = Callable[[Sequence[Question]], Sequence[Prediction[Any]]]
 
-BATCH_SECONDS = 0.05  # that a batch is meant to take: long enough to pay, short enough to wait for
+BATCH_SECONDS = 0.15  # that a batch is meant to take: long enough to pay, short enough to wait for
 LEAST_COST = 64  # tokens that a batch may always have, however slow the model is
 PICTURE, SECOND = 200, 50  # tokens that a picture and a second of sound count as
 LEARNS = 0.2  # how fast the pace follows what was measured

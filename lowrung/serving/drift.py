@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ WINDOW = 500  # questions that are looked at together
 EMBEDDED = 20  # of a block: their vectors cost as much as their answers did
 TOLD = 200  # looks that are remembered
 LEVEL = 0.05
+REST = 20  # times as long as a look took, no other one is taken: answers come first
 
 Block = tuple[Sequence[Question], Sequence[Prediction[Any]]]
 
@@ -93,12 +95,14 @@ class Monitor:
                 name, watched, block = self._blocks.get(timeout=0.5)
             except Empty:
                 continue
+            begun = time.thread_time()
             found = self.look(watched, *block)
-            at = now()
+            at, took = now(), time.thread_time() - begun
             with self._lock:
                 watched.told += [{"at": at, **asdict(each)} for each in found]
             for each in found:
                 self.meters.drift.labels(name, each.kind).set(int(each.alarm))
+            self._ended.wait(REST * took)
 
     def look(self, watched: _Watched, questions: Sequence[Question], said: Sequence[Prediction[Any]]) -> list[Any]:
         """One more block of questions, and what has drifted in the window that it ends."""

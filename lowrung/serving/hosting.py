@@ -67,6 +67,7 @@ class Host:
         sources: name → folder, or task for its embedded default.
         load: source → model.
         patience: seconds that a question may wait for its turn.
+        precision: "exact" or "fast", as models.network.Adapted.quicken takes it.
 
     Raises:
         LowrungError: a name is none, or a model cannot be loaded.
@@ -76,6 +77,7 @@ class Host:
     load: Loader
     meters: Meters
     patience: float = 0.5
+    precision: str = "exact"
     served: dict[str, Served] = field(default_factory=dict, init=False)
     drift: Monitor = field(init=False)
 
@@ -130,7 +132,7 @@ class Host:
         model: Any = shipped.model
         if hasattr(model, "quicken"):
             with suppress(ModelError):  # without onnxruntime, or for a body without such a graph
-                model.quicken("exact")
+                model.quicken(self.precision)
         if not shipped.task.media and (shipped.task.points or shipped.task.options):
             with suppress(LowrungError, ValueError):
                 model.answer([shipped.question(shipped.task.sample)] * 4)  # the first answer pays for what is set up
