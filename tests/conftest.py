@@ -10,6 +10,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client, which reads it once
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in the processes that tests start
+# processors that multiply bfloat16 in hardware round otherwise than all others, and tiny networks decide by little
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a test starts a process
 
 
