@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-import httpx2
 import uvicorn
+from loopback import answering
 
 import lowrung
 from lowrung.cli import main
@@ -87,17 +86,8 @@ def serving(models, tmp_path, *, known=None, raw=None, remember=0):
     server = uvicorn.Server(
         uvicorn.Config(application(host, store=store, keys=known, desk=desk), port=0, log_level="error")
     )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    with httpx2.Client(
-        base_url=f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", timeout=30
-    ) as made:
+    with answering(server) as made:
         yield made
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 pytest.importorskip("fastapi")
-import httpx2
 import uvicorn
+from loopback import answering
 
 from lowrung.cli import main
 from lowrung.core.errors import LowrungError
@@ -29,16 +29,8 @@ def running(models, tmp_path, **given):
     host = Host(models, load, Meters())
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     server = uvicorn.Server(uvicorn.Config(application(host, store=store, **given), port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    with answering(server) as client:
         yield client
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -231,13 +223,8 @@ def test_more_than_can_be_answered_is_told_to_come_back(folder, tmp_path):
     shipped = load(folder)
     inner = shipped.model
     host = Host({"slow": str(folder)}, lambda _: type(shipped)(shipped.task, Slow(), shipped.facts), Meters(), 0.1)
-    server = uvicorn.Server(uvicorn.Config(application(host), port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port, codes = server.servers[0].sockets[0].getsockname()[1], []
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    codes = []
+    with answering(uvicorn.Server(uvicorn.Config(application(host), port=0, log_level="error"))) as client:
 
         def ask():
             found = client.post("/v1/answer", json={"row": {"text": "the invoice"}})
@@ -251,8 +238,6 @@ def test_more_than_can_be_answered_is_told_to_come_back(folder, tmp_path):
             each.join()
         assert set(codes) == {(200, None), (429, "1")}
         assert client.post("/v1/corrections", json={"key": "k", "row": {}, "correction": 1}).status_code == 404
-    server.should_exit = True
-    thread.join(30)
 
 
 def test_names(tmp_path):

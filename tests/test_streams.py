@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import subprocess
-import threading
 import time
 import wave
 from contextlib import contextmanager, suppress
@@ -15,9 +14,9 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("websockets")
 pytest.importorskip("soundfile")
-import httpx2
 import numpy as np
 import uvicorn
+from loopback import answering
 from tiny_sounds import TONES, said, texts, untaught
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -44,16 +43,8 @@ def hearing(model, **given):
     app = application(host, **given)
     config = uvicorn.Config(app, port=0, log_level="error", ws_max_size=streams.LARGEST)
     server = streams.Server(config, app.state.lowrung.streams)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    with answering(server) as client:
         yield client, server
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 class Ears(Recognizer):

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from lowrung.data.media import blocks
+from lowrung.run.telling import words_json
 
 SECONDS = 0.5  # between partial results
 
@@ -32,5 +33,5 @@ def listened(model: Any, *, as_json: bool) -> None:
     if not as_json:
         print(found.text)
         return
-    words = [{"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in found.words]
-    print(json.dumps({"answer": found.text, "seconds": round(found.seconds, 2), "words": words}, ensure_ascii=False))
+    told = {"answer": found.text, "seconds": round(found.seconds, 2), "words": words_json(found.words)}
+    print(json.dumps(told, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lowrung.core.answers import Prediction, Spans, Text
@@ -24,12 +25,15 @@ def prediction_json(said: Prediction[Any], question: Question) -> dict[str, Any]
     if isinstance(said.answer, Text) and (said.mends or question.texts[:1] == (said.answer.text,)):
         found["edits"] = [_edit(each) for each in said.mends]
     if said.times:
-        found["words"] = [
-            {"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in said.times
-        ]
+        found["words"] = words_json(said.times)
     if said.lacking:
         found["lacking"] = list(said.lacking)
     return found
+
+
+def words_json(times: Iterable[tuple[str, float, float]]) -> list[dict[str, Any]]:
+    """Words that were heard, with the seconds where they begin and end."""
+    return [{"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in times]
 
 
 def _edit(mend: Mend) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Audio
 from lowrung.data.media import RATE, live
+from lowrung.run.telling import words_json
 from lowrung.serving.batching import Busy, Closing
 from lowrung.serving.gate import STREAM, problem
 from lowrung.serving.hosting import Served
@@ -129,9 +130,7 @@ class Streams:
                 if coming.gone:
                     raise WebSocketDisconnect
                 found = await self._run(hearing.end)
-                words = [
-                    {"word": word, "start": round(start, 3), "end": round(end, 3)} for word, start, end in found.words
-                ]
+                words = words_json(found.words)
                 await self._send(socket, {"text": found.text, "final": True, **_where(found), "words": words})
                 await socket.close(*coming.why)
             finally:
