@@ -550,6 +550,25 @@ def test_a_recording_is_made_and_heard(page, still):
     assert base64.b64decode(held)[:4] == b"RIFF"
 
 
+def test_words_are_shown_while_they_are_said(browser, tmp_path):
+    sound = Path(lowrung.__file__).parent / "tasks" / "speech-sample.wav"
+    given = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    said = [*given, f"--use-file-for-fake-audio-capture={sound}"]
+    hearing = browser.browser_type.launch(executable_path=CHROMIUM, args=said)
+    key = keys.made(tmp_path / "keys.txt", "ada")
+    known = keys.read(tmp_path / "keys.txt")
+    with serving({"speech": "speech"}, tmp_path, known=known) as client, opened(hearing, client) as page:
+        page.fill("#key-value", key)
+        page.keyboard.press("Enter")
+        page.click("button:text-is('Record')")
+        page.wait_for_function("() => document.querySelector('#fields .heard')?.textContent.length > 8")
+        page.click("button:text-is('Stop recording')")
+        page.wait_for_selector("#fields audio")
+        page.click("#ask .first")
+        page.wait_for_selector("#said .timed")
+    hearing.close()
+
+
 def test_no_text_becomes_markup(page):
     page.wait_for_selector("#queue button")
     ask(page, EVIL)

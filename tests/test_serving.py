@@ -277,6 +277,12 @@ def test_the_verb_says_what_is_wrong(asked, said, capsys):
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_a_port_is_one(port, capsys):
+    assert main(["serve", "spelling", f"--port={port}"]) == 2
+    assert "a port from 1 to 65535" in capsys.readouterr().err
+
+
 def test_limits_are_ones_to_change(folder, tmp_path):
     with running({"mails": str(folder)}, tmp_path, limits=Limits(rows=1)) as client:
         assert client.post("/v1/answer", json={"rows": [{"text": "x"}] * 2}).status_code == 413

@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="another name that it may be asked by without --keys, as in a browser's address; may be repeated",
     )
-    parser.add_argument("--port", type=values.at_least_one, default=PORT, metavar="N", help=f"default {PORT}")
+    parser.add_argument("--port", type=values.port, default=PORT, metavar="N", help=f"default {PORT}")
     parser.add_argument("--store", default="", metavar="URL", help="where corrections go, like sqlite:///file.db")
     parser.add_argument(
         "--raw",

@@ -26,7 +26,7 @@ from lowrung.serving.gate import LOCAL, Doors, Gate, Told
 from lowrung.serving.gate import problem as told_as
 from lowrung.serving.hosting import Host, Served
 from lowrung.serving.store import MOST, PAGE, Conflict, Correction, Store, gold_columns
-from lowrung.serving.streams import Streams, event, hears
+from lowrung.serving.streams import Streams, event
 from lowrung.serving.wire import Limits
 
 OPEN = ("/healthz", "/readyz", *page.OPEN)  # that ask for no key
@@ -350,7 +350,7 @@ def _routes(app: FastAPI, state: _State) -> None:
         if served.shipped.task.media != "audio":
             raise DataError(f"{served.name} is for the task {served.shipped.task.name}, and hears nothing")
         row = {"audio": wire.packed(content)}
-        if stream and hears(served):
+        if stream and served.hears:
             return await state.streams.events(served, await state.sound(served, row))
         questions, said = await state.answers(served, [row])
         told = prediction_json(said[0], questions[0])

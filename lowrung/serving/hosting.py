@@ -40,6 +40,15 @@ class Served:
     version: str
     stamp: tuple[int, int] | None
 
+    @property
+    def hears(self) -> bool:
+        """Whether its model hears sound block by block."""
+        if self.shipped.task.media != "audio":
+            return False
+        from lowrung.models.recognizer import Recognizer
+
+        return isinstance(self.shipped.model, Recognizer)
+
     def about(self) -> dict[str, Any]:
         """As `GET /v1/models` tells it."""
         task = self.shipped.task
@@ -51,6 +60,7 @@ class Served:
             "method": str(self.shipped.facts.get("method", self.shipped.model.name)),
             "options": list(task.options),
             "media": task.media,
+            "live": self.hears,
             "shape": task.answer.__name__.lower(),
             "columns": list(task.columns),
             "gold": gold_column(task),

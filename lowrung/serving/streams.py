@@ -151,7 +151,7 @@ class Streams:
             await socket.accept(STREAM if STREAM in socket.scope.get("subprotocols", ()) else None)
             try:
                 served = of(socket.query_params.get("model", ""))
-                if not hears(served):
+                if not served.hears:
                     raise DataError(f"{served.name} hears no streams; a recognizer for the task speech does")
                 await self.hear(socket, served, _rate(socket.query_params.get("rate", str(RATE))))
             except WebSocketDisconnect:
@@ -302,15 +302,6 @@ class _Coming:
             del self.held[:size]
             self._changed.notify_all()
         return sound
-
-
-def hears(served: Served) -> bool:
-    """Whether its model hears sound block by block."""
-    if served.shipped.task.media != "audio":
-        return False
-    from lowrung.models.recognizer import Recognizer
-
-    return isinstance(served.shipped.model, Recognizer)
 
 
 def _rate(given: str) -> int:

@@ -1,5 +1,6 @@
 // The fields for a row, as the model's task has it.
 import { el } from "./drawing.js";
+import { live } from "./live.js";
 import { asUrl, recording, shown, soundOf } from "./recording.js";
 import { MEDIA, by, page, tried } from "./service.js";
 import { say } from "./words.js";
@@ -80,6 +81,8 @@ function fileField(column, needed) {
 function recorder(write) {
   let end = null;
   const button = el("button", { type: "button" }, say("record"));
+  const words = el("p", { className: "text heard", dir: "auto" });
+  const heard = async (microphone) => (page.about.live ? live(microphone, page.about.name, (text) => { words.textContent = text; }) : () => {});
   button.onclick = () => tried(async () => {
     if (end) {
       const ended = end;
@@ -89,10 +92,11 @@ function recorder(write) {
       write(await ended());
       return;
     }
-    end = await recording().catch(() => { throw new Error(say("not_recorded")); });
+    words.textContent = "";
+    end = await recording(heard).catch(() => { throw new Error(say("not_recorded")); });
     button.textContent = say("listening");
   });
-  return button;
+  return el("div", {}, button, words);
 }
 
 export function seen(column, held) {

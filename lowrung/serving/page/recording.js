@@ -33,15 +33,17 @@ async function waveOf(blob) {
   return new Blob([wave], { type: "audio/wav" });
 }
 
-/** Begin to record; gives a function that ends it and gives a data URL. */
-export async function recording() {
+/** Begin to record, after `also` was given the microphone; gives a function that ends it and gives a data URL. */
+export async function recording(also) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
   const recorder = new MediaRecorder(stream);
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);
   recorder.start();
+  const end = await also(stream).catch(() => () => {}); // a recording is made all the same
   return () => new Promise((done, failed) => {
     recorder.onstop = () => {
+      end();
       stream.getTracks().forEach((each) => each.stop());
       waveOf(new Blob(parts, { type: recorder.mimeType })).then(asUrl).then(done, failed);
     };
