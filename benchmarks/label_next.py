@@ -5,7 +5,8 @@
 
 From 0 labels on, 20 rows at a time are chosen by the model fitted to those before (a probe on the frozen body) and get
 their right answers; beside it, rows drawn at random. Scores are on test rows. The number told is where the curve of
-chosen rows, drawn straight between its points, reaches the score of 200 random rows of the same seed.
+chosen rows, drawn straight between its points, reaches the score of 200 random rows of the same seed. Longer rows are
+more work, so their words are counted, too.
 Results go to `results/label_next.json`, each as soon as it is there, and what is there is not run again.
 """
 
@@ -14,6 +15,7 @@ from random import Random
 from typing import Any
 
 from benchmarks import datasets, kept
+from lowrung.core.words import words
 from lowrung.models.catalog import backbone
 from lowrung.models.tuning import Prefixes
 from lowrung.run.adapt import adapt, frozen_depths
@@ -34,7 +36,7 @@ def curve(name: str, way: str, seed: int, quick: bool) -> dict[str, Any]:
     prefixes = Prefixes(body)
     prefixes.fill([each.question for each in (*pool, *held)], frozen_depths(body, task))
     how, settings = recipe("probe")
-    chosen, left, scores = list[int](), list(range(len(pool))), dict[int, float]()
+    chosen, left, scores, sizes = list[int](), list(range(len(pool))), dict[int, float](), dict[int, int]()
     model: Any = adapt(body, task, (), how=how, prefixes=prefixes)
     while len(chosen) < (2 * STEP if quick else MOST):
         if way == "random":
@@ -49,7 +51,9 @@ def curve(name: str, way: str, seed: int, quick: bool) -> dict[str, Any]:
         model = adapt(body, task, learnt, how=how, settings=settings, prefixes=prefixes, seed=seed)
         if way == "chosen" or len(chosen) == MOST or quick:
             scores[len(chosen)] = round(evaluate(task, model, held).value(task.metrics[0]), 4)
-    return {"set": name, "way": way, "seed": seed, "metric": task.metrics[0].name, "test": len(held), "scores": scores}
+            sizes[len(chosen)] = sum(len(words(each.question.text)) for each in learnt)
+    told = {"set": name, "way": way, "seed": seed, "metric": task.metrics[0].name, "test": len(held)}
+    return told | {"scores": scores, "words": sizes}
 
 
 def reached(scores: dict[str, float], wanted: float) -> float | None:
@@ -66,8 +70,8 @@ def reached(scores: dict[str, float], wanted: float) -> float | None:
 def show(rows: list[dict[str, Any]]) -> None:
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
-        random = {row["seed"]: row["scores"] for row in rows if row["set"] == name and row["way"] == "random"}
-        mine = {row["seed"]: row["scores"] for row in rows if row["set"] == name and row["way"] == "chosen"}
+        ways = {way: [row for row in rows if (row["set"], row["way"]) == (name, way)] for way in ("random", "chosen")}
+        random, mine = ({row["seed"]: row["scores"] for row in ways[way]} for way in ways)
         both = [seed for seed in mine if str(MOST) in random.get(seed, {})]
         if not both:
             continue
@@ -76,10 +80,22 @@ def show(rows: list[dict[str, Any]]) -> None:
         mean = sum(each if each is not None else MOST for each in found) / len(found)
         at = {labels: sum(mine[seed][labels] for seed in both) / len(both) for labels in mine[both[0]]}
         told = ", ".join("never" if each is None else f"{each:.0f}" for each in found)
-        lines.append(
-            [name, f"{100 * wanted:.1f}", f"{100 * at['120']:.1f}", f"{100 * at['200']:.1f}", f"{mean:.0f}", told]
-        )
-    head = ("set", "200 random", "120 chosen", "200 chosen", "chosen that reach 200 random", "by seed")
+        sizes = [
+            [row["words"][labels] for row in ways[way] if "words" in row]
+            for way, labels in (("random", "200"), ("chosen", "120"))
+        ]
+        long = " : ".join(f"{sum(each) / len(each):.0f}" if each else "-" for each in sizes)
+        scores = (f"{100 * each:.1f}" for each in (wanted, at["120"], at["200"]))
+        lines.append([name, *scores, f"{mean:.0f}", told, long])
+    head = (
+        "set",
+        "200 random",
+        "120 chosen",
+        "200 chosen",
+        "chosen that reach 200 random",
+        "by seed",
+        "words 200 : 120",
+    )
     print(kept.table(head, lines))
 
 

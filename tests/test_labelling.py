@@ -70,6 +70,23 @@ def test_of_very_many_rows_evenly_spaced_ones_are_looked_at(monkeypatch: pytest.
     assert label_next(Unsure(), [], 5) == []
 
 
+class Tells:
+    """A text as an answer, as surely as the last word of what is asked tells in percent."""
+
+    name = "tells"
+
+    def answer(self, questions: Sequence[Question]) -> list[Prediction[Text]]:
+        return [Prediction(Text("a"), int(asked.text.split()[-1]) / 100) for asked in questions]
+
+
+def test_of_texts_the_one_with_most_doubt_that_is_like_no_other_comes_next() -> None:
+    texts = ["left 50", "left 51", "right 80", "odd so many words 60", "odd 99"]
+    found = label_next(Tells(), asked(*texts), 5)
+    assert [each.row for each in found][:3] == [3, 0, 2]
+    assert sorted(each.row for each in found) == [0, 1, 2, 3, 4]
+    assert label_next(Tells(), asked(*texts), 1, known=asked("odd 10"))[0].row == 0
+
+
 def test_how_unsure_an_answer_is() -> None:
     assert unsureness(Prediction(None, 0.0)) == 1.0
     assert unsureness(Prediction(Choice("a"), 0.7, ((Choice("b"), 0.2),))) == pytest.approx(0.5)

@@ -12,7 +12,7 @@ from lowrung.core.task import Row
 from lowrung.data.files import read_rows, write_rows
 
 VERB = (  # as in help.VERBS
-    "say which of many raw rows to label next: those that the model is unsure of, and that stand for many others",
+    "say which of many raw rows to label next: those that would teach the model most",
     """
   lowrung next runs/topic mails.jsonl --n 20
   lowrung next runs/topic mails.jsonl --n 50 --known train.jsonl --out to-label.jsonl
