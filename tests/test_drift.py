@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -11,7 +12,8 @@ from lowrung.cli import main
 from lowrung.core.answers import Choice, Prediction
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
-from lowrung.run.reference import FILE, KINDS, drifts, read_reference, reference_of, seen
+from lowrung.run.nearest import vectors_of
+from lowrung.run.reference import FILE, KINDS, Seen, drifts, read_reference, reference_of, seen
 from lowrung.run.ship import load
 
 WORDS = "the parcel invoice courier came late twice again today where is my order money card please thanks not".split()
@@ -37,8 +39,6 @@ def slipped(question, share, random):
 
 
 def found_in(questions, reference, confidence=0.9):
-    from lowrung.run.nearest import vectors_of
-
     said = [Prediction(Choice("a"), confidence) for _ in questions]
     window = seen(reference, questions, said, vectors_of(Sure(), questions))
     return {each.kind: each for each in drifts(reference, window)}
@@ -123,3 +123,43 @@ def test_a_service_tells_of_drift(tmp_path):
     assert {each["kind"] for each in host.drift.told()["m"] if each["alarm"]} >= {"letters"}
     assert 'lowrung_drift{kind="letters",model="m"} 1.0' in host.meters.text()[0].decode()
     assert host.close(10)
+
+
+def test_vectors_of_another_kind_are_set_beside_nothing(reference):
+    window = [Seen(0.0, 1.0, 0.9, np.ones(3, dtype=np.float32))] * 100
+    assert "meaning" not in {each.kind for each in drifts(reference, window)}
+
+
+def test_what_breaks_of_one_model_leaves_the_others_watched(tmp_path, capsys):
+    pytest.importorskip("prometheus_client")
+    from lowrung.serving.drift import BLOCK, Monitor
+    from lowrung.serving.meters import Meters
+
+    rows = [{"text": each.text, "label": "ab"[at % 2]} for at, each in enumerate(texts(200, 1))]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert main(["fit", "topic", str(tmp_path / "rows.jsonl"), "--method", "ngrams", "--out", str(tmp_path / "m")]) == 0
+    monitor, shipped = Monitor(Meters()), load(tmp_path / "m")
+    for name in ("broken", "fine"):
+        monitor.watch(name, shipped)
+    monitor._watched["broken"].window = None
+    for name in ("broken", "fine"):
+        monitor.met(name, texts(BLOCK, 3), Sure().answer(range(BLOCK)))
+    end = time.monotonic() + 20
+    while not monitor.told()["fine"] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert set(monitor.told()) == {"fine"}
+    assert monitor.told()["fine"]
+    assert "broken: drift is not watched" in capsys.readouterr().err
+    monitor.watch("fine", replace(shipped, folder=None))
+    assert "lowrung_drift{" not in monitor.meters.text()[0].decode()
+    monitor.close()
+
+
+def test_a_reference_is_made_as_what_ships_sees(tmp_path):
+    rows = [{"text": f"Ada {at} came", "spans": [{"start": 0, "end": 3, "label": "PER"}]} for at in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    asked = ["fit", "entities", str(tmp_path / "rows.jsonl"), "--method", "probe", "--out", str(tmp_path / "m")]
+    assert main(asked) == 0
+    shipped = load(tmp_path / "m")
+    found = vectors_of(shipped.model, [Question((row["text"],)) for row in rows])
+    assert read_reference(tmp_path / "m").vectors.shape == found.shape

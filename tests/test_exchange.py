@@ -2,10 +2,13 @@
 
 import base64
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("sqlalchemy")
+import lowrung
 from lowrung.cli import main
 from lowrung.core.errors import DataError
 from lowrung.data.files import read_rows
@@ -122,3 +125,48 @@ def test_media_become_files_beside_the_rows(store, tmp_path):
     (row,) = read_rows(tmp_path / "out.jsonl", task=task("reading"))
     assert row["text"] == "abc"
     assert task("reading").question(row).given[0].pixels.shape == (10, 30, 3)
+
+
+SOUND = Path(lowrung.__file__).parent / "tasks" / "speech-sample.wav"
+
+
+def test_sounds_of_a_file_come_and_go(store, tmp_path):
+    shutil.copy(SOUND, tmp_path / "said.wav")
+    file = written(tmp_path / "rows.jsonl", json.dumps({"audio": "said.wav", "text": "ding dong"}))
+    assert bring(store, task("speech"), "ears", file, "rows") == (1, 1)
+    assert export(store.all(), tmp_path / "out.jsonl") == 1
+    (row,) = read_rows(tmp_path / "out.jsonl", task=task("speech"))
+    assert task("speech").example(row).question.given[0].seconds == 1
+
+
+def test_media_of_lists_are_files_beside(store, tmp_path):
+    given = [{"text": "door"}, {"audio": base64.b64encode(SOUND.read_bytes()).decode()}]
+    store.add(Correction("k", "mails", "topic", {"given": given}, {"label": "praise"}))
+    assert export(store.all(), tmp_path / "out.jsonl") == 1
+    (row,) = read_rows(tmp_path / "out.jsonl", task=TOPIC)
+    assert TOPIC.example(row).question.given[1].seconds == 1
+
+
+def test_one_row_that_cannot_be_read_back_holds_up_no_other(store, tmp_path):
+    store.add(Correction("k", "m", "speech", {"audio": "of another time.wav"}, {"text": "a"}))
+    store.add(Correction("l", "m", "topic", {"text": "fine"}, {"label": "praise"}))
+    told = []
+    assert export(store.all(), tmp_path / "out.jsonl", told.append) == 1
+    assert "'audio' holds base64" in told[0]
+    with pytest.raises(DataError, match="holds base64"):
+        export(store.all(), tmp_path / "out.jsonl")
+
+
+def test_a_file_is_brought_for_each_model_of_a_task(store, tmp_path):
+    file = written(tmp_path / "p.json", CHOICES)
+    assert bring(store, TOPIC, "mails", file, "label-studio") == (1, 1)
+    assert bring(store, TOPIC, "letters", file, "label-studio") == (1, 1)
+
+
+def test_several_labels_of_a_text(store, tmp_path):
+    several = [{"data": {"text": "both"}, "annotations": [{"result": [{"value": {"choices": ["billing", "praise"]}}]}]}]
+    topics = task("topics").with_options(("billing", "praise"))
+    assert bring(store, topics, "m", written(tmp_path / "p.json", several), "label-studio") == (1, 1)
+    file = written(tmp_path / "d.jsonl", json.dumps({"text": "all", "label": ["praise", "billing"]}))
+    assert bring(store, topics, "m", file, "doccano") == (1, 1)
+    assert [sorted(each.correction["labels"]) for each in store.page()] == [["billing", "praise"]] * 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lowrung.core.answers import Choice, Prediction, Text
-from lowrung.core.parts import Question
+from lowrung.core.parts import Image, Question
 from lowrung.run import labelling
 from lowrung.run.labelling import label_next, unsureness
 
@@ -29,7 +29,8 @@ class Unsure:
 @pytest.fixture(autouse=True)
 def placed(monkeypatch: pytest.MonkeyPatch) -> None:
     def vectors(model: object, questions: Sequence[Question]) -> np.ndarray:
-        return np.array([PLACES[asked.text.split()[0]] for asked in questions]).reshape(len(questions), 3)
+        found = [PLACES[(asked.text.split() or ["left"])[0]] for asked in questions]
+        return np.array(found).reshape(len(questions), 3)
 
     monkeypatch.setattr(labelling, "vectors_of", vectors)
 
@@ -91,3 +92,13 @@ def test_how_unsure_an_answer_is() -> None:
     assert unsureness(Prediction(None, 0.0)) == 1.0
     assert unsureness(Prediction(Choice("a"), 0.7, ((Choice("b"), 0.2),))) == pytest.approx(0.5)
     assert unsureness(Prediction(Text("a"), 0.75)) == 0.25
+
+
+def test_of_what_has_no_text_the_unsurest_come_first() -> None:
+    class Hears(Tells):
+        def answer(self, questions: Sequence[Question]) -> list[Prediction[Choice]]:  # type: ignore[override]
+            shares = [0.9, 0.6, 0.7]
+            return [Prediction(Choice("a"), each, ((Choice("b"), 1 - each),)) for each in shares[: len(questions)]]
+
+    sounds = [Question((Image(np.zeros((2, 2, 3), dtype=np.uint8)),)) for _ in range(3)]
+    assert [each.row for each in label_next(Hears(), sounds, 3)] == [1, 2, 0]

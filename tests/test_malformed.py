@@ -66,6 +66,8 @@ def test_a_broken_picture_or_a_bomb_is_refused(client, name):
     held = base64.b64encode(PICTURES[name]).decode()
     for row in ({"image": held}, {"given": [{"text": "x"}, {"image": f"data:image/png;base64,{held}"}]}):
         assert "picture" in refused(client.post("/v1/answer", json={"row": row}))
+        correction = {"key": "k", "row": row, "correction": "praise"}
+        assert "picture" in refused(client.post("/v1/corrections", json=correction))
 
 
 @pytest.mark.parametrize("name", SOUNDS)

@@ -1,6 +1,7 @@
 """Encoders of five families behind one face: states by layers, whatever the batch; and how they are found by name."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def test_a_shortened_body_ends_where_the_whole_one_passes(backbone: Any) -> None
     assert not torch.allclose(below[kept], embedding[kept], atol=1e-2)
     with torch.no_grad():
         assert short.depth == 1
-        own = short._run(batch)
+        own = short.states(**short.given(batch))
     # a body may norm its last states; what enters the next layer has not been through that
     last = getattr(backbone.body, "final_norm", lambda states: states)
-    assert torch.allclose(own.last_hidden_state[kept], last(below)[kept], atol=1e-5)
+    assert torch.allclose(own[kept], last(below)[kept], atol=1e-5)
     assert backbone.depth == DEPTH
 
 
@@ -66,6 +67,24 @@ def test_several_layers_at_once_are_each_alone_side_by_side(backbone: Any) -> No
     both = backbone.taps(batch, (1, DEPTH))
     alone = torch.cat([backbone.taps(batch, (1,)), backbone.taps(batch, (DEPTH,))], -1)
     assert torch.allclose(both[batch.attended], alone[batch.attended])
+
+
+def test_threads_that_share_a_body_do_not_meet_in_it(folders: dict[str, Path]) -> None:
+    import torch
+
+    from lowrung.models import catalog
+
+    backbone = catalog.backbone(str(folders["bert"]))
+    one, two = backbone.encode(_questions()), backbone.encode(_questions()[:2])
+
+    def read(turn: int) -> torch.Tensor:
+        with torch.no_grad():
+            return backbone.taps(one, (turn % DEPTH,)) if turn % 2 else backbone.hidden(two)
+
+    alone = [read(turn) for turn in range(2 * DEPTH)]
+    with ThreadPoolExecutor(4) as threads:
+        for turn, found in enumerate(threads.map(read, range(200))):
+            assert torch.equal(found, alone[turn % (2 * DEPTH)])
 
 
 def test_states_do_not_depend_on_batch_mates(backbone: Any) -> None:

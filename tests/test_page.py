@@ -601,6 +601,41 @@ def test_a_correction_that_was_answered_by_nobody_is_sent_again_and_kept_once(pa
     assert corrections(still)[0]["row"] == {"text": "the parcel"}
 
 
+def test_a_late_acknowledgement_is_of_its_own_row(browser, client):
+    """Another row is opened before the first answer of the service arrives; nothing is mixed up or lost."""
+    with opened(browser, client) as page:
+        sent = []
+
+        def later(route):
+            sent.append(json.loads(route.request.post_data))
+            if len(sent) == 1:
+                page.locator("#queue button").nth(1).click()
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/v1/corrections", later)
+        page.locator("#queue button").nth(0).click()
+        page.wait_for_selector("#queue [aria-current]")
+        texts = page.locator("#queue .row-text").all_inner_texts()
+        page.click("#correction .first")
+        page.wait_for_function("() => document.querySelectorAll('#queue button').length === 2")
+        assert sent[0]["key"] == sent[1]["key"]
+        assert [each["row"]["text"] for each in corrections(client)] == [texts[0]]
+        assert page.inner_text("#queue [aria-current] .row-text") == texts[1]
+
+
+def test_what_is_typed_is_not_the_row_of_the_queue(browser, client):
+    with opened(browser, client) as page:
+        page.locator("#queue button").nth(0).click()
+        page.wait_for_selector("#queue [aria-current]")
+        ask(page, "the courier came late")
+        page.wait_for_function("() => !document.querySelector('#queue [aria-current]')")
+        page.focus("#queue button >> nth=0")
+        page.keyboard.press("1")
+        assert corrections(client) == []
+
+
 def test_a_version_is_rolled_back_after_a_yes(browser, client):
     with opened(browser, client) as page:
         page.wait_for_selector("#versions table")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,3 +128,49 @@ for number in range(10**6):
     with atomic_folder(place) as new:
         (new / "file").write_text("last")
     assert (place / "file").read_text() == "last"
+
+
+def test_it_can_be_undone_after_a_candidate_did_not_take_over(model):
+    before = versions.current(model)
+    after = refit(model, rows(NEW, 40, 2), rows=OLD).candidate
+    versions.tell(model, kept=after, candidate="x", why="no better")
+    assert versions.rollback(model) == (after, before)
+
+
+def test_what_is_asked_alike_is_not_learnt_from_where_it_is_held_out(model):
+    """The labels of nonsense can be known only by having seen them."""
+    random = Random(7)
+    texts = ["".join(random.choice("bcdfg") for _ in range(9)) for _ in range(12)]
+    new = [{"id": f"{at} {again}", "text": text, "label": sorted(WORDS)[at % 3]} for at, text in enumerate(texts)
+           for again in range(4)]  # fmt: skip
+    found = refit(model, new, rows=OLD)
+    assert found.new.value_two < 0.7
+
+
+def test_what_was_promoted_meanwhile_stays(model, monkeypatch):
+    other = refit(model, rows(NEW, 40, 3), rows=OLD).candidate
+    first = versions.rollback(model)[1]
+    took = versions.keep
+
+    def keep(asked):
+        found = took(asked)
+        monkeypatch.setattr(versions, "keep", took)
+        versions.promote(model, other, "by somebody else")
+        return found
+
+    monkeypatch.setattr(versions, "keep", keep)
+    found = refit(model, rows(NEW, 40, 2), rows=OLD)
+    assert (found.incumbent, found.promoted) == (first, False)
+    assert f"{other} has taken the place" in found.reason
+    assert versions.current(model) == other
+
+
+def test_a_torn_line_takes_no_other_with_it_and_half_a_copy_is_no_version(model):
+    after = refit(model, rows(NEW, 40, 2), rows=OLD)
+    history = versions.beside(model) / versions.HISTORY
+    history.write_text(history.read_text("utf-8") + '{"at": "2026', "utf-8")
+    versions.tell(model, why="later")
+    assert [each["why"] for each in versions.history(model)] == [after.reason, "later"]
+    kept = versions.listed(model)
+    shutil.copytree(versions.beside(model) / kept[0].version, versions.beside(model) / f".1a2b.{kept[0].version}")
+    assert versions.listed(model) == kept

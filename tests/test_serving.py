@@ -14,7 +14,7 @@ import uvicorn
 from loopback import answering
 
 from lowrung.cli import main
-from lowrung.core.errors import LowrungError
+from lowrung.core.errors import LowrungError, ModelError
 from lowrung.run.ship import load
 from lowrung.serving import keys
 from lowrung.serving.app import application
@@ -141,6 +141,7 @@ def test_corrections_are_kept_once_and_told(client):
     [
         ({"correction": {"label": "odd"}}, "odd"),
         ({"correction": {"text": "another question"}}, "not 'text'"),
+        ({"correction": {"label": "praise", "image": "AAAA"}}, "not 'image'"),
         ({"correction": {}}, "label"),
         ({"row": {}}, "column 'text' is empty"),
         ({"key": "two words"}, "key"),
@@ -286,3 +287,76 @@ def test_a_port_is_one(port, capsys):
 def test_limits_are_ones_to_change(folder, tmp_path):
     with running({"mails": str(folder)}, tmp_path, limits=Limits(rows=1)) as client:
         assert client.post("/v1/answer", json={"rows": [{"text": "x"}] * 2}).status_code == 413
+
+
+def test_who_asks_the_old_version_at_a_takeover_is_answered(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "own")
+    host = Host({"own": str(tmp_path / "own")}, load, Meters())
+    old = host.of("own")
+    rows = str(folder.parent / "rows.jsonl")
+    assert main(["fit", "topic", rows, "--method", "majority", "--out", str(tmp_path / "own")]) == 0
+    end = time.monotonic() + 20
+    while host.of("own") is old and time.monotonic() < end:
+        host.refresh("own")
+        time.sleep(0.05)
+    assert host.of("own").version != old.version
+    asked = old.shipped.task.question({"text": "the invoice"})
+    assert old.batcher.put([asked]).result(10)[0].answer
+    host.close()
+
+
+def test_a_version_that_cannot_be_loaded_is_told_once_and_the_next_one_takes_over(folder, tmp_path, capsys):
+    import shutil
+
+    from lowrung.serving import hosting, versions
+
+    def loads(source):
+        found = load(source)
+        if found.facts["method"] == "majority":
+            raise KeyError("ears")
+        return found
+
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    host = Host({"own": str(own)}, loads, Meters())
+    before = host.of("own").version
+    versions.keep(own)
+    rows = str(folder.parent / "rows.jsonl")
+    assert main(["fit", "topic", rows, "--method", "majority", "--out", str(own)]) == 0
+    time.sleep(2.5 * hosting.LOOKS)
+    assert host.of("own").version == before
+    assert capsys.readouterr().err.count("goes on answering") == 1
+    assert main(["fit", "topic", rows, "--method", "ngrams", "--seed", "1", "--out", str(own)]) == 0
+    end = time.monotonic() + 20
+    while host.of("own").version == before and time.monotonic() < end:
+        time.sleep(0.1)
+    assert host.of("own").version == versions.current(own) != before
+    host.close()
+
+
+def test_a_key_is_added_behind_a_line_without_an_end(tmp_path):
+    ada = keys.made(tmp_path / "keys.txt", "ada")
+    (tmp_path / "keys.txt").write_text((tmp_path / "keys.txt").read_text().rstrip("\n"))
+    bob = keys.made(tmp_path / "keys.txt", "bob")
+    known = keys.read(tmp_path / "keys.txt")
+    assert [keys.owner(known, each) for each in (ada, bob)] == ["ada", "bob"]
+
+
+def test_fast_that_cannot_be_is_told(folder, tmp_path, capsys):
+    class Slow:
+        name = "slow"
+
+        def quicken(self, precision):
+            raise ModelError("no such graph")
+
+        def answer(self, questions):
+            return inner.answer(questions)
+
+    shipped = load(folder)
+    inner = shipped.model
+    made = type(shipped)(shipped.task, Slow(), shipped.facts)
+    for precision in ("exact", "fast"):
+        Host({"slow": "slow"}, lambda _: made, Meters(), precision=precision).close()
+    assert capsys.readouterr().err == "lowrung: slow is not served fast: no such graph\n"

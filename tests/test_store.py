@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 from lowrung.core.errors import DataError, LowrungError
-from lowrung.serving.store import Conflict, Correction, Store, rows_of
+from lowrung.serving.store import Conflict, Correction, Lingering, Store, rows_of
 
 ONE = Correction(
     "k1", "mail", "topic", {"text": "Where is my order?"}, {"label": "delivery"}, who="ada", answer="other"
@@ -249,3 +249,46 @@ def test_another_programs_database_is_left_alone(tmp_path):
     (tmp_path / "text.db").write_text("this is no database " * 100)
     with pytest.raises(LowrungError, match="cannot be opened as a store"):
         Store(f"sqlite:///{tmp_path / 'text.db'}")
+
+
+@pytest.mark.parametrize("other", [{"model": "letters"}, {"task": "topics"}])
+def test_a_key_stands_for_one_model(store, other):
+    store.add(ONE)
+    with pytest.raises(Conflict, match="k1"):
+        store.add(replace(ONE, **other))
+
+
+def test_what_is_removed_may_be_of_one_model(store):
+    for number, model in enumerate(("mail", "letters")):
+        store.add(replace(ONE, key=f"k{number}", model=model, at="2001-01-01T00:00:00.000+00:00"))
+    assert store.erase("ada", model="mail") == 1
+    assert store.keep(30, model="mail") == 0
+    assert [each.model for each in store.page()] == ["letters"]
+    assert store.keep(30, model="letters") == 1
+    with pytest.raises(DataError, match="number of days"):
+        store.keep(99_999_999)
+
+
+def test_what_is_erased_while_somebody_reads_is_told_to_linger(tmp_path, monkeypatch):
+    monkeypatch.setattr("lowrung.serving.store.PATIENCE", 0.1)
+    path = tmp_path / "store.db"
+    store = Store(f"sqlite:///{path}")
+    store.add(replace(ONE, row={"text": "a secret of Adas"}))
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM lowrung_corrections").fetchone() == (1,)
+    with pytest.raises(Lingering, match="1 corrections erased, but"):
+        store.erase("ada")
+    assert store.page() == []
+    reader.close()
+    assert store.erase("ada") == 0
+    store.close()
+    assert not any(b"a secret of Adas" in each.read_bytes() for each in tmp_path.iterdir())
+
+
+def test_rows_to_learn_from_are_of_one_model_and_no_longer_labelled_by_one(store):
+    silver = {**ONE.row, "silver": True, "confidence": 0.4, "model": "big"}
+    store.add(replace(ONE, row=silver))
+    store.add(replace(ONE, key="k2", model="other", task="entities", row=silver, correction={"spans": []}))
+    found = list(rows_of(store.all()))
+    assert [sorted(each) for each in found] == [["at", "id", "label", "text"], ["at", "id", "spans", "text"]]

@@ -165,6 +165,7 @@ def test_nothing_said_is_nothing_heard(service):
         ("model=ears&rate=7", "8000 to 48000"),
         ("model=ears&rate=-16000", "8000 to 48000"),
         ("model=ears&rate=x", "8000 to 48000"),
+        ("model=ears&rate=0000080009999999999", "8000 to 48000"),
         (f"model=ears&rate={'9' * 5000}", "8000 to 48000"),
     ],
 )

@@ -55,7 +55,7 @@ def add_options(verbs: dict[str, argparse.ArgumentParser]) -> None:
     one.add_argument("--export", default="", metavar="FILE", help="write them as home rows")
     one.add_argument("--import", default="", metavar="FILE", dest="bring", help="add those of a file; needs --model")
     one.add_argument("--format", default="rows", metavar="NAME", help="of it: rows, label-studio or doccano")
-    one.add_argument("--model", default="", metavar="MODEL", help="whose corrections; of an import, for which model")
+    one.add_argument("--model", default="", metavar="MODEL", help="of one model alone; an import needs it")
     one.add_argument("--erase", default="", metavar="WHO", help="remove all corrections of a person")
     one.add_argument("--older-than", type=values.above_zero, metavar="DAYS", help="remove those that are older")
     one.add_argument(
@@ -110,11 +110,12 @@ def corrections(asked: argparse.Namespace) -> None:
     elif asked.export:
         from lowrung.serving.exchange import export
 
-        print(f"{asked.export}: {export(store.all(model=name), asked.export):,} rows")
+        print(f"{asked.export}: {export(store.all(model=name), asked.export, _passed_over):,} rows")
     elif asked.erase:
-        print(f"{store.erase(asked.erase):,} corrections of {asked.erase} erased")
+        print(f"{store.erase(asked.erase, model=name):,} corrections of {asked.erase} erased")
     elif asked.older_than:
-        print(f"{store.keep(asked.older_than):,} corrections older than {asked.older_than:g} days erased")
+        removed = store.keep(asked.older_than, model=name)
+        print(f"{removed:,} corrections older than {asked.older_than:g} days erased")
     else:
         found = store.page(limit=asked.limit, model=name, newest=True)
         if asked.json:
@@ -141,20 +142,23 @@ def refit(asked: argparse.Namespace) -> None:
         _once(asked, task)
         return
     store, name = opened(asked.store), asked.name or name_of(asked.model)
+    from sqlalchemy.exc import SQLAlchemyError  # which a store has found to be there
+
     seen, last = 0, time.monotonic()  # what came before it was started counts as new
     print(f"lowrung: {asked.model} is refitted {_when(asked)}; Ctrl-C ends it", file=sys.stderr)
     while True:
-        there = store.count(model=name, after=seen)
-        due = (asked.after and there >= asked.after) or (
-            asked.every and there and time.monotonic() - last >= asked.every
-        )
-        if due:
-            newest = store.page(limit=1, model=name, newest=True)[0].number
-            try:
-                _once(asked, task)
-            except LowrungError as problem:  # of too few corrections, or of one that cannot be read
-                print(f"lowrung: {problem}", file=sys.stderr)
-            seen, last = newest, time.monotonic()
+        try:
+            there = store.count(model=name, after=seen)
+            late = asked.every and time.monotonic() - last >= asked.every
+            if there and (late or (asked.after and there >= asked.after)):
+                newest = store.page(limit=1, model=name, newest=True)[0].number
+                try:
+                    _once(asked, task)
+                except LowrungError as problem:  # of too few corrections
+                    print(f"lowrung: {problem}", file=sys.stderr)
+                seen, last = newest, time.monotonic()
+        except SQLAlchemyError as problem:  # of a store that is away for a while
+            print(f"lowrung: {str(problem).splitlines()[0]}", file=sys.stderr)
         time.sleep(LOOKS)
 
 
@@ -167,7 +171,7 @@ def _once(asked: argparse.Namespace, task: Any) -> None:
         new: Sequence[Row] = read_rows(asked.corrections, task=task)
     else:
         store = opened(asked.store)
-        new = list(home_rows(store.all(model=asked.name or name_of(asked.model))))
+        new = list(home_rows(store.all(model=asked.name or name_of(asked.model)), _passed_over))
     if not rows:
         print("lowrung: without --rows it learns from the corrections alone, and forgets the rest", file=sys.stderr)
     with progress() as watch:
@@ -180,6 +184,10 @@ def _once(asked: argparse.Namespace, task: Any) -> None:
         return
     verdict = f"{found.candidate} takes over from {found.incumbent}" if found.promoted else f"{found.incumbent} stays"
     print(f"{asked.model}: {verdict}: {found.reason}")
+
+
+def _passed_over(told: str) -> None:
+    print(f"lowrung: passed over: {told}", file=sys.stderr)
 
 
 def promote(asked: argparse.Namespace) -> None:

@@ -119,8 +119,7 @@ class Adapted(Generic[A]):
         """What the head reads of each window, by the body's own arguments.  -> (W, T, D or 2 D)"""
         if isinstance(self.how, Frozen):
             return self.backbone.taps_of(self.depths, **given)
-        states: Tensor = self.backbone.body(**given).last_hidden_state
-        return states
+        return self.backbone.states(**given)
 
     def head_for(self, question: Question) -> Head:
         """The head over the options that `question` brings."""

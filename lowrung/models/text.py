@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +51,7 @@ class TextBackbone:
     ) -> None:
         self.tokenizer, self.body, self.source, self.pooling = tokenizer, body, source, pooling
         self.layers: nn.ModuleList = getattr(*_holder(body))
+        self._turn = _turn_of(body)
         self.tagging_layer = tagging_layer or self.depth
         body.eval()
         self._layer_returns = self._probe()
@@ -94,12 +97,17 @@ class TextBackbone:
         """The last layer's states, from those that enter layer `depth`.  (W, T, D) -> (B, T', D)"""
         if depth >= self.depth:
             return batch.stitched(states)
-        with self._resumed(states, depth):
-            return batch.stitched(self._run(batch).last_hidden_state)
+        with self._turn, self._resumed(states, depth):
+            return batch.stitched(self.states(**self.given(batch)))
 
     def hidden(self, batch: Batch) -> Tensor:
         """(B, T', D)"""
-        return batch.stitched(in_slices(lambda **given: self.body(**given).last_hidden_state, self.given(batch)))
+        return batch.stitched(in_slices(self.states, self.given(batch)))
+
+    def states(self, **given: Tensor) -> Tensor:
+        """The last layer's states of the body's own arguments; threads take turns.  -> (W, T, D)"""
+        with self._turn:
+            return self.body(**given).last_hidden_state  # type: ignore[no-any-return]
 
     def taps(self, batch: Batch, depths: Sequence[int]) -> Tensor:
         """States after each of `depths` layers (rising), side by side, without gradient.  -> (W, T, len(depths) * D)"""
@@ -108,6 +116,10 @@ class TextBackbone:
 
     def taps_of(self, depths: Sequence[int], **given: Tensor) -> Tensor:
         """`taps` of the body's own arguments; layers above the last tap are not run."""
+        with self._turn:  # what catches them hangs on the body, which other threads may share
+            return self._caught(depths, given)
+
+    def _caught(self, depths: Sequence[int], given: dict[str, Tensor]) -> Tensor:
         caught: dict[int, Tensor] = {}
 
         def catch_at(depth: int) -> Callable[..., None]:
@@ -145,9 +157,6 @@ class TextBackbone:
             return batch
         return replace(batch, letters=self.body.letters.beside(batch.spelt))
 
-    def _run(self, batch: Batch) -> Any:
-        return self.body(**self.given(batch))
-
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """What the body is called with."""
         kinds = {} if batch.kinds is None else {"token_type_ids": batch.kinds}
@@ -158,8 +167,8 @@ class TextBackbone:
         """How many values a layer returns in a tuple; 0 for a bare tensor."""
         seen: list[Any] = []
         hook = self.layers[0].register_forward_hook(lambda _, __, output: seen.append(output))
-        with torch.no_grad():
-            self._run(self.encode([Question(("a",))]))
+        with torch.no_grad(), self._turn:
+            self.states(**self.given(self.encode([Question(("a",))])))
         hook.remove()
         return len(seen[0]) if isinstance(seen[0], tuple) else 0
 
@@ -186,6 +195,16 @@ class TextBackbone:
         finally:
             for layer in (resumed, *skipped):
                 del layer.forward  # uncovers the method of the class
+
+
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_MADE = threading.Lock()
+
+
+def _turn_of(body: nn.Module) -> threading.RLock:
+    """The lock of a body, whoever holds it."""
+    with _MADE:
+        return _TURNS.setdefault(body, threading.RLock())
 
 
 SLICE = 64  # windows at once: a text of megabytes is as many thousands of pieces, and must not be held whole

@@ -199,8 +199,9 @@ def fit(
             writer=described.writer if chosen.name == WRITER and described.writer else writer,
             wording=described.wording,
         )
-    reference = reference_of(made, [each.question for each in examples]) if out else None
-    made = settled(made)
+    made = settled(made)  # a reference is made of what is shipped
+    once = {each.id or str(at): each.question for at, each in enumerate(examples)}  # a row that counts twice
+    reference = reference_of(made, list(once.values())) if out else None
     if wishes.budget is not None:
         made, facts["budget"] = granted(made, Wishes(budget=wishes.budget))
     score = evaluate(fitted, made, held).to_json() if held else None

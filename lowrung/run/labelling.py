@@ -54,6 +54,7 @@ def label_next(
     said = model.answer(asked)
     unsure = np.array([unsureness(each) for each in said])
     vectors = vectors_of(model, [*asked, *known])
+    vectors[[not "".join(each.texts).strip() for each in (*asked, *known)]] = 0.0  # of sounds and pictures it is none
     sides = vectors[: len(asked)], vectors[len(asked) :]
     if any(isinstance(each.answer, Choice | Choices) for each in said):
         taken = _standing_for_many(np.maximum(unsure, FLOOR), *sides, min(n, len(asked)))
@@ -64,10 +65,11 @@ def label_next(
 
 def _standing_for_many(weights: Floats, inside: Floats, outside: Floats, n: int) -> list[int]:
     near = _nearness(inside, inside)
+    np.fill_diagonal(near, 1.0)
     covered = _nearness(inside, outside).max(1, initial=0.0)
     taken = list[int]()
     while len(taken) < n:
-        worth = weights @ np.maximum(near - covered[:, None], 0.0)
+        worth = weights @ np.maximum(near - covered[:, None], 0.0) + TINY * weights
         worth[taken] = -1.0
         taken.append(int(worth.argmax()))
         covered = np.maximum(covered, near[:, taken[-1]])
@@ -78,7 +80,7 @@ def _apart(weights: Floats, inside: Floats, outside: Floats, n: int) -> list[int
     likest = (inside @ outside.T).max(1, initial=0.0)
     taken = list[int]()
     while len(taken) < n:
-        worth = weights * np.clip((1.0 - likest) / APART, 0.0, 1.0)
+        worth = weights * (np.clip((1.0 - likest) / APART, 0.0, 1.0) + TINY)
         worth[taken] = -1.0
         taken.append(int(worth.argmax()))
         likest = np.maximum(likest, inside @ inside[taken[-1]])

@@ -159,7 +159,7 @@ def drifts(reference: Reference, window: Sequence[Seen], *, level: float = 0.05,
     vectors = [each.vector for each in window if each.vector is not None]
     sure = [each.confidence for each in window if each.confidence is not None]
     found: dict[str, tuple[float, float]] = {}
-    if len(vectors) >= LEAST:
+    if len(vectors) >= LEAST and vectors[0].shape == reference.vectors.shape[1:]:  # else another release made them
         found["meaning"] = _energy(reference.vectors, np.stack(vectors), random)
     for kind, one, two in (
         ("letters", reference.odd, [each.odd for each in window]),

@@ -23,7 +23,7 @@ from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
 from lowrung.run.describing import described_for, described_task
 from lowrung.run.evaluate import Report, Score, interval
-from lowrung.run.methods import Method, foundation, hears_words, kinds_of, methods_for
+from lowrung.run.methods import Method, foundation, hears_words, kinds_of, methods_for, settled
 from lowrung.run.named import Named, named
 from lowrung.run.pictures import kept, part_of, samples
 from lowrung.run.reference import Reference, reference_of
@@ -231,7 +231,7 @@ def study(
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
         asked, sure = [each.question for each in plan.train], [each.confidence for each in best[0].predictions]
-        reference = reference_of(shipped, asked, confidence=sure)
+        reference = reference_of(settled(shipped), asked, confidence=sure)
         _write(made, Path(out), chosen, body, [part_of(each, task.media) for each, _ in picked], reference)
     return made
 

@@ -25,7 +25,7 @@ from lowrung.serving.desk import Desk
 from lowrung.serving.gate import LOCAL, Doors, Gate, Told
 from lowrung.serving.gate import problem as told_as
 from lowrung.serving.hosting import Host, Served
-from lowrung.serving.store import MOST, PAGE, Conflict, Correction, Store, gold_columns
+from lowrung.serving.store import MOST, PAGE, Conflict, Correction, Lingering, Store, gold_columns
 from lowrung.serving.streams import Streams, event
 from lowrung.serving.wire import Limits
 
@@ -224,6 +224,7 @@ def _handlers() -> dict[Any, Callable[..., Any]]:
         _TooLong: told(503),
         _TooMuch: told(413),
         Conflict: told(409),
+        Lingering: told(503),
         ModelError: told(422),
         DataError: told(422),
         LowrungError: told(422),
@@ -290,6 +291,7 @@ def _routes(app: FastAPI, state: _State) -> None:
         """Keep what the right answer is; it is on the disk when this answers. The same key again changes nothing."""
         served, kept = of(given.model), stored()
         row = wire.row_of(given.row, state.limits)
+        wire.question_of(served.shipped.task, row, state.limits)  # nothing is kept that could not be learnt from
         columns = gold_columns(served.shipped.task, row, given.correction)
         wire.checked([given.answer, given.correction], state.limits.deep)
         who = request.state.who or given.who

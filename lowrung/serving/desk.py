@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
@@ -24,7 +24,6 @@ from lowrung.core.answers import Prediction
 from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row
-from lowrung.data.files import LISTED, MEDIA
 from lowrung.run.explaining import explain
 from lowrung.run.labelling import label_next
 from lowrung.run.ship import REPORT
@@ -143,7 +142,7 @@ class _Waiting:
 
     def sent(self, key: str, row: Row) -> Row:
         """As it goes over the wire; of a row that came over it nothing is taken for the name of a file."""
-        return _sent(row) if key in self.raw else row
+        return wire.sent(row) if key in self.raw else row
 
 
 class Desk:
@@ -171,7 +170,7 @@ class Desk:
         self._waiting = {name: _Waiting() for name in host.served}
         for name, rows in (raw or {}).items():
             task = host.of(name).shipped.task
-            self._waiting[name].raw = {digest(_sent(row)): row for row in rows if not task.golds(row)}
+            self._waiting[name].raw = {digest(wire.sent(row)): row for row in rows if not task.golds(row)}
 
     def saw(self, name: str, rows: Sequence[Row]) -> None:
         """Remember rows that `name` was asked about, where that was asked for."""
@@ -228,17 +227,22 @@ class Desk:
     ) -> Iterator[tuple[str, float, dict[str, Any]]]:
         """Of some of the rows, as many as are answered in half of the patience at the pace measured so far."""
         keys = Random(len(left)).sample(sorted(left), LOOKED) if len(left) > LOOKED else list(left)
-        task, pace, questions = served.shipped.task, served.batcher.pace, list[Question]()
+        task, pace, questions, taken = served.shipped.task, served.batcher.pace, list[Question](), list[str]()
         seconds = 0.0
         for key in keys if pace else keys[:FIRST]:
-            asked = task.question(wire.row_of(held.sent(key, left[key]), self.limits))
+            try:
+                row = wire.row_of(held.sent(key, left[key]), self.limits)
+                asked = wire.question_of(task, row, self.limits)
+            except DataError:  # of a file that has moved, or a picture that is too large; the others can be asked
+                continue
             seconds += cost(asked) * pace
             if questions and seconds > self.limits.patience / 2:
                 break
             questions.append(asked)
+            taken.append(key)
         model = Queued(served, time.monotonic() + self.limits.patience)
         for each in label_next(model, questions, AHEAD):
-            yield keys[each.row], each.unsure, prediction_json(each.said, questions[each.row])
+            yield taken[each.row], each.unsure, prediction_json(each.said, questions[each.row])
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -342,30 +346,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _sent(row: Row) -> dict[str, Any]:
-    """A row of a file as it goes over the wire: sounds and pictures as base64.
-
-    Raises:
-        DataError: it holds what JSON has no form for, or a file that cannot be read.
-    """
-    sent = {name: _content(value) if name in MEDIA else value for name, value in row.items()}
-    if isinstance(listed := sent.get(LISTED), list):
-        sent[LISTED] = [_sent(each) if isinstance(each, Mapping) else each for each in listed]
-    try:
-        return cast(dict[str, Any], json.loads(json.dumps(sent, allow_nan=False)))
-    except (TypeError, ValueError) as problem:
-        raise DataError(f"row {row.get('id', '')}: cannot be sent as JSON ({problem})") from problem
-
-
-def _content(value: Any) -> Any:
-    if isinstance(value, Mapping):  # as data sets of the hub have it
-        value = value.get("bytes") or value.get("path")
-    try:
-        return wire.packed(value if isinstance(value, bytes) else Path(value).read_bytes()) if value else None
-    except (OSError, TypeError) as problem:
-        raise DataError(f"{value}: cannot be read: {problem}") from problem
 
 
 def raw_of(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:

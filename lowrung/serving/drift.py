@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from lowrung.core.errors import ModelError
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
 from lowrung.run.nearest import vectors_of
-from lowrung.run.reference import Reference, Seen, drifts, read_reference, seen
+from lowrung.run.reference import KINDS, Reference, Seen, drifts, read_reference, seen
 from lowrung.run.ship import Shipped, now
 from lowrung.serving.meters import Meters
 
@@ -56,6 +57,9 @@ class Monitor:
 
     def watch(self, name: str, shipped: Shipped) -> None:
         """From now on, of the model of that name; not where its folder has no reference."""
+        for kind in KINDS:
+            with suppress(KeyError):  # what was told of the version before
+                self.meters.drift.remove(name, kind)
         with self._lock:
             self._watched.pop(name, None)
             if shipped.folder is None:
@@ -96,7 +100,14 @@ class Monitor:
             except Empty:
                 continue
             begun = time.thread_time()
-            found = self.look(watched, *block)
+            try:
+                found = self.look(watched, *block)
+            except Exception as problem:  # of one model, whose drift nobody looks at any more; the others go on
+                print(f"lowrung: {name}: drift is not watched: {type(problem).__name__}: {problem}", file=sys.stderr)
+                with self._lock:
+                    if self._watched.get(name) is watched:
+                        del self._watched[name]
+                continue
             at, took = now(), time.thread_time() - begun
             with self._lock:
                 watched.told += [{"at": at, **asdict(each)} for each in found]

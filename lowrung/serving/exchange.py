@@ -4,44 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lowrung.core.answers import Choice, Spans
+from lowrung.core.answers import Choice, Choices, Spans
 from lowrung.core.errors import DataError, unknown
 from lowrung.core.task import Row, Task
-from lowrung.data.files import MEDIA, iter_rows, write_rows
+from lowrung.data.files import LISTED, MEDIA, iter_rows, write_rows
 from lowrung.run.silver import gold_column
 from lowrung.serving.store import Correction, Store, gold_columns, rows_of
-from lowrung.serving.wire import Limits, row_of
+from lowrung.serving.wire import Limits, row_of, sent
 
 FORMATS = ("rows", "label-studio", "doccano")
 LIMITS = Limits()
 
 
-def home_rows(corrections: Iterable[Correction]) -> Iterator[dict[str, Any]]:
-    """Rows to learn from, sounds and pictures as bytes; of several corrections of one row the newest."""
-    return (row_of(row, LIMITS) for row in rows_of(iter(corrections)))
+def home_rows(
+    corrections: Iterable[Correction], passed_over: Callable[[str], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows to learn from, sounds and pictures as bytes; of several corrections of one row the newest.
 
-
-def export(corrections: Iterable[Correction], out: str | Path) -> int:
-    """Write them as home rows, sounds and pictures as files in a folder beside; how many there were.
+    Args:
+        passed_over: told of each that cannot be read back, which is left out.
 
     Raises:
-        DataError: the file's suffix is none that rows are written in.
+        DataError: one cannot be read back, and nobody is to be told.
+    """
+    for row in rows_of(iter(corrections)):
+        try:
+            yield row_of(row, LIMITS)
+        except DataError as problem:
+            if passed_over is None:
+                raise
+            passed_over(f"{row['id']}: {problem}")
+
+
+def export(corrections: Iterable[Correction], out: str | Path, passed_over: Callable[[str], None] | None = None) -> int:
+    """Write them as home rows, sounds and pictures as files in a folder beside; how many there were.
+
+    Args:
+        passed_over: as of `home_rows`.
+
+    Raises:
+        DataError: the file's suffix is none that rows are written in; or as `home_rows`.
     """
     out, number = Path(out), 0
     media = out.with_name(f"{out.name}.media")
 
     def rows() -> Iterator[Row]:
         nonlocal number
-        for row in home_rows(corrections):
+        for row in home_rows(corrections, passed_over):
             number += 1
-            yield {name: _filed(media, value) if name in MEDIA else value for name, value in row.items()}
+            made = _with_files(media, row)
+            if isinstance(listed := made.get(LISTED), list):
+                made[LISTED] = [_with_files(media, each) if isinstance(each, Mapping) else each for each in listed]
+            yield made
 
     write_rows(out, rows())
     return number
+
+
+def _with_files(folder: Path, row: Row) -> dict[str, Any]:
+    return {name: _filed(folder, value) if name in MEDIA else value for name, value in row.items()}
 
 
 def _filed(folder: Path, content: Any) -> Any:
@@ -68,10 +93,10 @@ def bring(store: Store, task: Task[Any], model: str, file: str | Path, form: str
     new = number = 0
     for where, row, answer in _of_form(Path(file), task, form):
         try:
-            columns = gold_columns(task, row, answer)
+            columns, row = gold_columns(task, row, answer), sent(row)
         except DataError as problem:
             raise DataError(f"{where}: {problem}") from problem
-        told = json.dumps([task.name, row, columns], sort_keys=True)
+        told = json.dumps([model, task.name, row, columns], sort_keys=True)
         key = f"file-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
         new += store.add(Correction(key, model, task.name, row, columns, who=who, source=Path(file).name))[1]
         number += 1
@@ -103,6 +128,8 @@ def _doccano(task: Task[Any], labels: Any, where: str) -> Any:
             return [{"start": int(start), "end": int(end), "label": str(label)} for start, end, label in labels]
         except (TypeError, ValueError) as problem:
             raise DataError(f"{where}: a label of a span is [start, end, name], not {labels!r:.80}") from problem
+    if task.answer is Choices:
+        return [str(label) for label in labels]
     if len(labels) != 1:
         raise DataError(f"{where}: {len(labels)} labels; {task.name} takes one")
     return labels[0]
@@ -142,6 +169,8 @@ def _answer(task: Task[Any], results: list[Any], where: str) -> Any:
                 for each in values
                 if each.get("labels")
             ]
+        if task.answer is Choices:
+            return [str(label) for each in values for label in each["choices"]]
         kind = "choices" if task.answer is Choice else "text"
         found = [each[kind] for each in values if each.get(kind)]
         first = found[0]

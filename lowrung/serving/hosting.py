@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from lowrung.serving.meters import Meters
 
 Loader = Callable[[str], Shipped]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+LATE = 30.0  # seconds that a model which another took the place of goes on answering
 LOOKS = 1.0  # seconds between two looks at whether a newer version has been promoted
 
 
@@ -97,7 +99,7 @@ class Host:
             if not NAME.fullmatch(name):
                 raise LowrungError(f"a model is served under letters, digits, '.', '_' and '-', not {name!r}")
             self.served[name] = self._made(name, source)
-        self._ended = threading.Event()
+        self._ended, self._broken = threading.Event(), dict[str, tuple[int, int] | None]()
         self._watcher = threading.Thread(target=self._look, name="lowrung-versions", daemon=True)
         self._watcher.start()
 
@@ -125,7 +127,9 @@ class Host:
         if old.stamp is None or _stamp(old.source) in (old.stamp, None):
             return False
         self.served[name] = self._made(name, old.source)
-        threading.Thread(target=old.batcher.close, daemon=True).start()
+        closing = threading.Timer(LATE, old.batcher.close)  # who is about to ask the old one is answered, too
+        closing.daemon = True
+        closing.start()
         return True
 
     def close(self, timeout: float = 30.0) -> bool:
@@ -141,8 +145,11 @@ class Host:
         shipped = self.load(source)
         model: Any = shipped.model
         if hasattr(model, "quicken"):
-            with suppress(ModelError):  # without onnxruntime, or for a body without such a graph
+            try:
                 model.quicken(self.precision)
+            except ModelError as problem:  # without onnxruntime, or for a body without such a graph
+                if self.precision == "fast":
+                    print(f"lowrung: {name} is not served fast: {problem}", file=sys.stderr)
         if not shipped.task.media and (shipped.task.points or shipped.task.options):
             with suppress(LowrungError, ValueError):
                 model.answer([shipped.question(shipped.task.sample)] * 4)  # the first answer pays for what is set up
@@ -162,9 +169,16 @@ class Host:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOKS):
-            for name in self.served:
-                with suppress(LowrungError):  # of a version that cannot be loaded; the old one goes on
+            for name, old in list(self.served.items()):
+                stamp = _stamp(old.source)
+                if stamp == self._broken.get(name, old.stamp):
+                    continue
+                try:
                     self.refresh(name)
+                except Exception as problem:  # of a version that cannot be loaded; the old one goes on
+                    self._broken[name] = stamp
+                    told = f"cannot be loaded ({type(problem).__name__}: {problem})"
+                    print(f"lowrung: {name}: {old.source} {told}; {old.version} goes on answering", file=sys.stderr)
 
 
 def version_of(shipped: Shipped) -> str:

@@ -29,6 +29,7 @@ def made(file: str | Path, name: str) -> str:
     key, path = PREFIX + secrets.token_urlsafe(LETTERS), Path(file)
     try:
         held = path.read_text("utf-8") if path.exists() else ""
+        held += "\n" if held and not held.endswith("\n") else ""
         with atomic(path) as new:
             new.touch(mode=0o600)
             new.write_text(f"{held}{hashed(key)} {name.strip()}\n", "utf-8")

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def refit(
     if len(corrections) < LEAST:
         raise DataError(f"{len(corrections)} corrections are too few to learn from; {LEAST} are the least")
     task = incumbent.task.fitted_to([*rows, *corrections])
-    old, new = [[task.example(row) for row in each] for each in (rows, corrections)]
+    old, new = [[_grouped(task.example(row)) for row in each] for each in (rows, corrections)]
     for number, each in enumerate((*old, *new), 1):
         if not each.golds:
             raise DataError(f"row {each.id or number} has no right answer; a refit needs one of each")
@@ -142,11 +142,20 @@ def refit(
         (Path(scratch) / "model" / "refit.json").write_text(told + "\n", "utf-8")
         if not (folder / version).exists():
             shutil.move(str(Path(scratch) / "model"), folder / version)
+    if result.promoted and versions.current(model) != before:
+        reason = f"{reason} But {versions.current(model)} has taken the place of {before} meanwhile, and stays."
+        result = replace(result, promoted=False, reason=reason)
     if result.promoted:
         versions.promote(model, version, reason)
     else:
         versions.tell(model, **{"from": before, "kept": before, "candidate": version, "why": reason})
     return result
+
+
+def _grouped(example: Example[Any]) -> Example[Any]:
+    """With all that is asked alike on one side of each fold: what is held out was not learnt from."""
+    text = "\n".join(example.question.texts)
+    return example if example.group or not text.strip() else replace(example, group=text)
 
 
 def _side(said: dict[str, list[Any]], begin: int, number: int) -> tuple[list[Any], list[Any]]:

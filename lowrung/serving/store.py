@@ -11,11 +11,14 @@ from typing import Any
 
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.task import Row, Task
+from lowrung.data.files import LISTED, MEDIA
 from lowrung.run.silver import gold_column, gold_value
 
 SHAPE = 1  # of the tables; another number is another program's
 MOST = 1000  # corrections told at once
 PAGE = 100
+EVER = 36_500  # days
+PATIENCE = 10.0  # seconds that one waits for others who write or, where bytes are erased, read
 TURN = 0x6C6F7772756E67  # of the lock that writers of PostgreSQL take; nobody else's number
 
 
@@ -45,12 +48,17 @@ class Correction:
     number: int = 0
 
     def home_row(self) -> dict[str, Any]:
-        """The row with its right answer, as `study`, `fit` and `refit` read it."""
-        return {**self.row, **self.correction, "id": self.row.get("id", f"correction-{self.number}"), "at": self.at}
+        """The row with its right answer, as `study`, `fit` and `refit` read it; no longer as a model labelled it."""
+        row = {name: value for name, value in self.row.items() if name not in RESERVED}
+        return {**row, **self.correction, "id": self.row.get("id", f"correction-{self.number}"), "at": self.at}
 
 
 class Conflict(DataError):
     """The key stands for another correction already."""
+
+
+class Lingering(LowrungError):
+    """What was erased cannot be read from the table any more, but its bytes are on the disk until others let go."""
 
 
 class Store:
@@ -137,7 +145,9 @@ class Store:
             else:
                 new = False
         assert there is not None
-        if not new and any(_json(getattr(there, name)) != values[name] for name in ("row", "correction")):
+        same = (getattr(there, name) == values[name] for name in ("model", "task"))
+        held = (_json(getattr(there, name)) == values[name] for name in ("row", "correction"))
+        if not new and not (all(same) and all(held)):
             raise Conflict(f"key {given.key!r} stands for another correction, number {there.number}")
         return there, new
 
@@ -180,26 +190,39 @@ class Store:
         with self.engine.connect() as connection:
             return int(connection.scalar(asked) or 0)
 
-    def erase(self, who: str) -> int:
-        """Remove all corrections of a person; how many there were."""
+    def erase(self, who: str, *, model: str = "") -> int:
+        """Remove all corrections of a person, or those for one model; how many there were.
+
+        Raises:
+            Lingering: they are gone from the table, but not from the log on the disk yet.
+        """
         if not who:
             raise DataError("whose corrections are to be erased? the name is empty")
-        return self._removed(self.table.c.who == who)
+        return self._removed(self.table.c.who == who, model)
 
-    def keep(self, days: float) -> int:
-        """Remove those that are older than `days`; how many there were."""
-        if not days > 0:
-            raise DataError(f"corrections are kept for a number of days above 0, not {days:g}")
+    def keep(self, days: float, *, model: str = "") -> int:
+        """Remove those that are older than `days`, of all models or of one; how many there were.
+
+        Raises:
+            Lingering: they are gone from the table, but not from the log on the disk yet.
+        """
+        if not 0 < days <= EVER:
+            raise DataError(f"corrections are kept for a number of days above 0, {EVER:,} at most, not {days:g}")
         since = datetime.now(UTC) - timedelta(days=days)
-        return self._removed(self.table.c.at < since.isoformat(timespec="milliseconds"))
+        return self._removed(self.table.c.at < since.isoformat(timespec="milliseconds"), model)
 
-    def _removed(self, where: Any) -> int:
+    def _removed(self, where: Any, model: str) -> int:
+        table = self.table
+        asked = self._sql.delete(table).where(where)
         with self.engine.begin() as connection:
-            removed = int(connection.execute(self._sql.delete(self.table).where(where)).rowcount)
-        if removed and self.engine.dialect.name == "sqlite":  # what was erased leaves the file and its log as well
+            removed = int(connection.execute(asked.where(table.c.model == model) if model else asked).rowcount)
+        if self.engine.dialect.name == "sqlite":  # what was erased leaves the file and its log as well
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("VACUUM")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if busy:
+                told = "somebody reads the store, and its log holds them until that ends; erase once more then"
+                raise Lingering(f"{removed:,} corrections erased, but {told}")
         return removed
 
     def close(self) -> None:
@@ -215,7 +238,7 @@ def _durable(connection: Any, _: Any) -> None:
     """A commit is on the disk before it is acknowledged, and readers do not wait for writers."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute(f"PRAGMA busy_timeout={round(1000 * PATIENCE)}")
     connection.execute("PRAGMA secure_delete=ON")
 
 
@@ -236,7 +259,7 @@ def gold_columns(task: Task[Any], row: Row, correction: Any) -> dict[str, Any]:
     """
     column = gold_column(task)
     columns = dict(correction) if isinstance(correction, Mapping) else {column: gold_value(task, row, correction)}
-    asked = sorted(set(columns) & {*task.columns, *RESERVED})
+    asked = sorted(set(columns) & {*task.columns, *RESERVED, *MEDIA, LISTED})
     if asked:
         raise DataError(f"'correction' holds the right answer, in {column!r}, and not {asked[0]!r}")
     try:
@@ -249,6 +272,6 @@ def gold_columns(task: Task[Any], row: Row, correction: Any) -> dict[str, Any]:
 
 
 def rows_of(corrections: Sequence[Correction] | Iterator[Correction]) -> Iterator[dict[str, Any]]:
-    """Home rows; of several corrections of one row the newest."""
-    newest = {_json(each.row): each for each in corrections}
+    """Home rows; of several corrections of one row for one model the newest."""
+    newest = {(each.model, each.task, _json(each.row)): each for each in corrections}
     return (each.home_row() for each in newest.values())

@@ -306,7 +306,7 @@ class _Coming:
 
 def _rate(given: str) -> int:
     low, high = RATES
-    if not given.isascii() or not given.isdigit() or not low <= int(given[:9]) <= high:
+    if not given.isascii() or not given.isdigit() or len(given) > 9 or not low <= int(given) <= high:
         raise DataError(f"'rate' is {low} to {high} samples a second, not {given[:20]!r}")
     return int(given)
 

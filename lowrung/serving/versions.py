@@ -70,7 +70,8 @@ def keep(model: str | Path) -> str:
 def listed(model: str | Path) -> list[Version]:
     """All versions that are kept, and the current one, by date."""
     now_, folder = current(model), beside(model)
-    kept = {each.name: each for each in folder.iterdir() if (each / FACTS).is_file()} if folder.is_dir() else {}
+    there = [each for each in folder.iterdir() if not each.name.startswith(".")] if folder.is_dir() else []
+    kept = {each.name: each for each in there if (each / FACTS).is_file()}  # without what was being written
     found = []
     for name, each in {**kept, now_: place(model)}.items():
         facts = json.loads((each / FACTS).read_text("utf-8"))
@@ -108,7 +109,7 @@ def rollback(model: str | Path) -> tuple[str, str]:
         LowrungError: it took no other's place.
     """
     here = current(model)
-    came = next((each for each in reversed(list(history(model))) if each["to"] == here), None)
+    came = next((each for each in reversed(list(history(model))) if each.get("to") == here), None)
     if came is None:
         raise LowrungError(f"{model}: version {here} took no other version's place; there is none to go back to")
     promote(model, came["from"], "rolled back")
@@ -128,8 +129,9 @@ def history(model: str | Path) -> Iterator[dict[str, Any]]:
 def _told(model: str | Path, what: dict[str, Any]) -> None:
     path = beside(model) / HISTORY
     path.parent.mkdir(parents=True, exist_ok=True)
+    torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # when the power went
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(what, ensure_ascii=False) + "\n")
+        file.write("\n" * torn + json.dumps(what, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Audio, Image, Question
 from lowrung.core.task import Row, Task
-from lowrung.data.files import MEDIA
+from lowrung.data.files import LISTED, MEDIA
 from lowrung.serving.batching import cost
 
 HALF = re.compile("[\ud800-\udfff]")
@@ -152,3 +154,27 @@ def as_groups(text: str, answer: Any, confidence: float) -> list[dict[str, Any]]
 def packed(content: bytes) -> str:
     """Bytes as a row holds them."""
     return base64.b64encode(content).decode()
+
+
+def sent(row: Row) -> dict[str, Any]:
+    """A row of a file as it goes over the wire: sounds and pictures as base64.
+
+    Raises:
+        DataError: it holds what JSON has no form for, or a file that cannot be read.
+    """
+    made = {name: _packed_file(value) if name in MEDIA else value for name, value in row.items()}
+    if isinstance(listed := made.get(LISTED), list):
+        made[LISTED] = [sent(each) if isinstance(each, Mapping) else each for each in listed]
+    try:
+        return cast(dict[str, Any], json.loads(json.dumps(made, allow_nan=False)))
+    except (TypeError, ValueError) as problem:
+        raise DataError(f"row {row.get('id', '')}: cannot be sent as JSON ({problem})") from problem
+
+
+def _packed_file(value: Any) -> Any:
+    if isinstance(value, Mapping):  # as data sets of the hub have it
+        value = value.get("bytes") or value.get("path")
+    try:
+        return packed(value if isinstance(value, bytes) else Path(value).read_bytes()) if value else None
+    except (OSError, TypeError) as problem:
+        raise DataError(f"{value}: cannot be read: {problem}") from problem

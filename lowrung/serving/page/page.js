@@ -24,6 +24,10 @@ const ranked = (said) => (page.about.shape === "choices" ? said.others.map(([lab
 
 function answered(row, said, version) {
   Object.assign(page, { asked: row, said, version, sent: null });
+  if (page.open !== null && page.queue[page.open]?.row !== row) {
+    page.open = null; // another row than the one of the queue
+    listed();
+  }
   const { shape } = page.about;
   const text = textOf(row);
   const made = [];
@@ -156,17 +160,21 @@ async function keep() {
   const body = { model: page.about.name, row: page.asked, correction: right, answer: page.said.answer, version: page.version, source: "page" };
   const same = JSON.stringify([body.row, body.correction]);
   if (page.sent?.same !== same) page.sent = { same, key: crypto.randomUUID() };
+  const { key } = page.sent; // by now another row may be shown
+  const here = () => page.asked === body.row;
   by("trouble").hidden = true;
   by("kept").textContent = say("keeping");
   for (const wait of [...TRIES, 0]) {
     try {
-      const found = await service("v1/corrections", { key: page.sent.key, ...body });
-      by("kept").textContent = say("kept", whole(found.number));
-      answeredNext(body.row);
+      const found = await service("v1/corrections", { key, ...body });
+      if (here()) by("kept").textContent = say("kept", whole(found.number));
+      answeredNext(body.row, here());
       return;
     } catch (problem) {
       const again = wait && (problem.status === 0 || problem.status === 429 || problem.status >= 500);
-      by("kept").textContent = say("not_kept", problem.message);
+      const place = by(here() ? "kept" : "trouble");
+      place.textContent = say("not_kept", problem.message);
+      place.hidden = false;
       if (!again) return;
       await new Promise((done) => { setTimeout(done, wait); });
     }
@@ -209,10 +217,17 @@ function open(at) {
   listed(by("next").contains(document.activeElement) ? at : -1);
 }
 
-/** After a correction: its row leaves the queue, and the next one comes. */
-function answeredNext(row) {
+/** After a correction: its row leaves the queue, and the next one comes, unless somebody is at another one already. */
+function answeredNext(row, here) {
   const at = page.queue.findIndex((each) => each.row === row);
   if (at < 0) return;
+  if (!here) {
+    page.queue.splice(at, 1);
+    page.left -= 1;
+    if (page.open > at) page.open -= 1;
+    listed(by("next").contains(document.activeElement) ? page.open ?? 0 : -1);
+    return;
+  }
   const inside = by("next").contains(document.activeElement);
   const told = by("kept").textContent;
   page.queue.splice(at, 1);
@@ -291,7 +306,7 @@ async function place(sure, path, body) {
       await new Promise((done) => { setTimeout(done, 500); });
       await known();
     }
-    by("placed").textContent = say("came_back", to);
+    by("placed").textContent = page.about.version === to ? say("came_back", to) : say("not_placed", to);
     await Promise.all([versions(), learnt(), filled()]);
   }, by("versions"));
 }

@@ -56,6 +56,7 @@ const WORDS = {
     no_span: "nothing marked",
     not_json: (what) => `${what}: this is no JSON.`,
     not_kept: (why) => `Not kept: ${why} Press again to try again; it is stored once.`,
+    not_placed: (version) => `${version} does not answer yet; what keeps it stands on the service's standard error.`,
     not_recorded: "The microphone cannot be used.",
     numbers: "As numbers",
     one_of: "The right answer",
