@@ -72,11 +72,11 @@ def test_every_family_has_a_graph(family: str) -> None:
     inner = tokenizer_of(family)
     made = TextBackbone(Tokenizer(inner, longest=LONGEST), body(family, inner), source=Source("", ""), pooling="mean")
     kinds = made.tokenizer.frame.kinds is not None
-    graph = Graph(lambda **given: made.body(**given).last_hidden_state, made.body, kinds=kinds)
+    graph = Graph(made.states, made.body, kinds=kinds)
     assert not any(each.training for each in made.body.modules()), "the body is left as it was"
     batch = made.encode(QUESTIONS)
     with torch.no_grad():
-        assert (graph(batch) - made._run(batch).last_hidden_state)[batch.attended].abs().max() < 1e-4
+        assert (graph(batch) - made.states(**made.given(batch)))[batch.attended].abs().max() < 1e-4
 
 
 def test_unknown_precisions_are_told() -> None:
