@@ -82,6 +82,27 @@ def test_answers_are_found_in_the_text(answers: Any, spans: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "answers", "span"),
+    [
+        ("Since 1990 she had 9 cats.", [{"text": "9", "answer_start": 19}], (19, 20)),
+        ("Since 1990 she had 9 cats.", [{"text": "9", "start": None, "answer_start": 8}], (8, 9)),
+        ("Since 1990 she had 9 cats.", "9", (19, 20)),
+        ("Because of them the US left us.", "us", (28, 30)),
+        ("A carpet for the Car", "car", (17, 20)),  # a word in another case before a piece of one
+        ("Since 1990 there were cats.", "9", (7, 8)),  # within words where it stands nowhere else
+        ("Londoners left.", "London", (0, 6)),
+        ("我在北京大学，不在北京。", "北京", (2, 4)),
+        ("กรุงเทพอยู่ในไทย กรุงเทพ", "กรุงเทพ", (0, 7)),
+        ("What is ((x)) but (x)?", "(x)", (9, 12)),
+    ],
+)
+def test_an_answer_is_a_word_of_its_own_before_it_is_a_piece_of_one(
+    text: str, answers: Any, span: tuple[int, int]
+) -> None:
+    assert TASK.golds(_row(text=text, answers=answers)) == (Spans((Span(*span),)),)
+
+
+@pytest.mark.parametrize(
     ("row", "says"),
     [
         (_row(answers=["Paris"]), "'Paris' does not stand in the text"),

@@ -594,6 +594,7 @@ def test_every_shape_of_flip_is_told(run: Any, tmp_path: Path, monkeypatch: Any)
         (["pronoun", "odd.jsonl"], "odd.jsonl: no rows to audit"),
         (["floor", "bad.jsonl"], "bad.jsonl:2: label 'maybe' is not one of no, yes"),
         (["topic", "bare.jsonl"], "needs its labels"),
+        (["floor", "silver.jsonl"], "silver.jsonl: row 2 is silver, labelled by tiny"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(arguments: list[str], told: str, run: Any, tmp_path: Path) -> None:
@@ -603,6 +604,7 @@ def test_what_the_user_can_mend_is_one_line(arguments: list[str], told: str, run
     _write(tmp_path / "odd.jsonl", [{"text": "[the wizard] and [it]"}])
     _write(tmp_path / "bad.jsonl", [GENDERED[0], {"text": "x", "label": "maybe"}])
     _write(tmp_path / "bare.jsonl", [{"text": "x"}])
+    _write(tmp_path / "silver.jsonl", [{"text": "x"}, {"text": "y", "label": "yes", "silver": True, "model": "tiny"}])
     status, out, err = run("audit", *arguments)
     assert (status, out) == (2, "")
     assert told in err.splitlines()[-1]

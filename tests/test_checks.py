@@ -13,6 +13,7 @@ from lowrung.core.errors import DataError
 from lowrung.metrics.checks import WRITTEN, all_checks, checks, unmet, words_in
 from lowrung.metrics.counting import total
 from lowrung.models import endpoint
+from lowrung.models.remote import Remote
 from lowrung.run.evaluate import evaluate
 from lowrung.run.ship import default
 from lowrung.tasks import task
@@ -93,6 +94,10 @@ def test_the_checks_are_told_to_the_model_and_the_answer_is_not():
     assert row["answer"] not in repr(asked)
 
 
+def test_a_schema_is_told_in_its_own_letters():
+    assert "颜色" in question(json_schema={"required": ["颜色"]}).instruction
+
+
 def test_words_are_counted_without_marks_in_any_script():
     assert [words_in(each) for each in ("", "a - b, don't!", "我们 OK。", "สวัสดี")] == [0, 4, 3, 4]
 
@@ -140,6 +145,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(endpoint, "FIRST", 0.01)
     with serving(say=lambda body: "print(1)" if "Python" in words_of(body) else "A short visit.") as made:
         yield made
+
+
+def test_there_is_room_for_what_the_checks_ask_for() -> None:
+    model = Remote("http://localhost:1/v1", "m", Text)
+    rooms = [model.request(question(**held))["max_tokens"] for held in ({}, {"min_words": 300}, {"json_schema": PRICE})]
+    assert rooms[1] >= 8 * 300
+    assert rooms[2] - rooms[0] >= len(json.dumps(PRICE))
+    assert model.request(question(max_words=300))["max_tokens"] == rooms[1]
 
 
 def test_an_endpoint_writes_and_is_scored(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,6 +168,29 @@ def test_spans_survive_being_written_whatever_the_text(data):
 
 
 @given(st.data())
+def test_labels_survive_being_written_whatever_they_are(data):
+    text, label = data.draw(WILD), data.draw(st.text(alphabet="a ()\\[]"))
+    spans = data.draw(spans_in(text, labels=(label, "LOC", "a\\")))
+    for options in ((), tuple({label, "LOC", "a\\"})):
+        question = Question((text,), options=options)
+        assert parse(Spans, write(spans, question), question) == spans
+
+
+def test_labels_stand_as_they_are_where_their_parentheses_pair():
+    text = "Rome fell"
+    for label, told in (
+        ("LOC (city)", "[Rome](LOC (city)) fell"),
+        ("a (b (c)) (d)", "[Rome](a (b (c)) (d)) fell"),
+        ("a\\b", "[Rome](a\\b) fell"),
+        (":)", "[Rome]((:\\))) fell"),
+        ("(((a)))", "[Rome]((\\(\\(\\(a\\)\\)\\))) fell"),
+    ):
+        spans, question = Spans((Span(0, 4, label),)), Question((text,), options=(label,))
+        assert (write(spans, question), parse(Spans, told, question)) == (told, spans)
+    assert parse(Spans, "[Rome](LOC (city) fell", Question((text,))) is None
+
+
+@given(st.data())
 def test_words_that_do_not_repeat_the_text_stand_for_no_spans(data):
     text = data.draw(WILD)
     question = Question((text,))

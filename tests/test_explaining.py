@@ -262,6 +262,16 @@ def test_of_several_choices_each_is_explained_by_its_own_probability():
     assert {len(each.answer.options) for each in found.counterfactuals} == {1}
 
 
+def test_a_model_that_ranks_no_choices_is_explained_by_how_sure_it_is():
+    def say(question):
+        chosen = tuple(option for option in TOPIC.options if option in question.text)
+        return Prediction(Choices(chosen), 0.7)
+
+    found = explain(Shipped(TOPIC, Says(say), {}), "billing and delivery", counterfactuals=0)
+    assert [each.value for each in found.causes] == [0.7, 0.7]
+    assert dict(weights(found)) == pytest.approx({"billing": 0.7, "and": 0.0, "delivery": 0.0})
+
+
 def test_letters_and_neighbours_of_a_mend():
     def say(question):
         at = question.text.find("teh")

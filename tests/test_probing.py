@@ -280,7 +280,11 @@ def test_an_endpoint_is_asked_the_same_items_in_words(tmp_path, capsys, monkeypa
     monkeypatch.setenv("LOWRUNG_CACHE", str(tmp_path))
     with serving(say=solved) as server:
         assert main(["probe", f"{server.url}#tiny", "--rows", "4", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    rows = sum(found["rows"].values())
+    assert f"lowrung: {rows:,} rows in " in said.err
+    assert f"{100 * rows:,} tokens read" in said.err
     assert set(found["metrics"]) == set(about("en")) - {"noise"}
     assert set(found["ways"].values()) == {"prompt"}
     right = {name for name, each in found["metrics"].items() if each["value"] == 1}

@@ -368,6 +368,16 @@ def test_a_fingerprint_knows_marks() -> None:
     assert fingerprint([one]) != fingerprint([two])
 
 
+def test_a_fingerprint_knows_checks_and_is_what_it_was_without() -> None:
+    write = tasks.task("write")
+    bare, few, many = (
+        fingerprint([write.example({"text": "Thank a guest.", "answer": "Thank you.", **held})])
+        for held in ({}, {"checks": {"max_words": 5}}, {"checks": {"max_words": 50}})
+    )
+    assert len({bare, few, many}) == 3
+    assert bare == "752a136bc326d173860b1682cf3574c8489e757c729535697acb7f20f4d3b5a8"
+
+
 def test_the_command_line_studies_fits_scores_answers_and_tries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,15 @@ def test_a_label_that_means_no_relation_is_left_out_whatever_its_name() -> None:
     assert _scored(golds, said, meanings=meant)["macro_f1"] == pytest.approx(2 / 3)
 
 
+def test_a_label_named_so_is_left_out_whatever_it_means() -> None:
+    golds, said = [LABELS[0], LABELS[4]], [LABELS[2], LABELS[4]]
+    assert _scored(golds, said, meanings={"Other": "none of the other relations"})["macro_f1"] == 0.0
+    example = TASK.with_options(("no_relation", "part of"), {"no_relation": "they have nothing in common"}).example(
+        _row(label="no_relation")
+    )
+    assert TASK.metrics[0].count(example, Choice("no_relation")) == {}
+
+
 # --- the head --------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,20 @@ def test_a_placeholder_for_a_key_is_no_secret(server: Server, monkeypatch: pytes
     assert answers(remote(server.url), 3) == right(3)
 
 
+def test_a_key_loses_its_line_break_and_one_that_no_header_can_hold_is_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOWRUNG_API_KEY", f"{KEY}\n")
+    assert answers(remote(server.url), 1) == right(1)
+    assert server.keys == [f"Bearer {KEY}"]
+    for odd in (f"{KEY}\nand more", f"{KEY}\x07", f"{KEY}é"):
+        monkeypatch.setenv("LOWRUNG_API_KEY", odd)
+        with pytest.raises(ModelError, match="holds odd characters") as problem:
+            remote(server.url).answer(asked(2))
+        assert KEY not in str(problem.value)
+    assert len(server.asked) == 1
+
+
 def test_an_answer_that_was_cut_is_no_answer(server: Server) -> None:
     server.finish = "length"
     assert answers(remote(server.url), 1) == [None]
@@ -163,6 +178,18 @@ def test_retry_after_holds_back_every_request() -> None:
     assert times[1] - times[0] >= 1.0
 
 
+def test_retry_after_holds_back_requests_that_wait_for_their_turn() -> None:
+    times: list[float] = []
+
+    def fault(number: int, body: dict[str, Any]) -> Fault | None:
+        times.append(time.monotonic())
+        return Fault(429, headers={"Retry-After": "1"}) if number == 0 else None
+
+    with serving(fault=fault) as server:
+        assert answers(remote(server.url, concurrency=3, per_minute=150), 3) == right(3)
+    assert times[1] - times[0] >= 1.0
+
+
 def test_a_long_retry_after_is_told_and_not_waited_for(server: Server) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(hours=5))
     server.fault = lambda number, body: Fault(429, headers={"Retry-After": when})
@@ -207,6 +234,14 @@ def test_a_pace_is_kept(server: Server) -> None:
     begun = time.monotonic()
     answers(remote(server.url, per_minute=600), 6)
     assert time.monotonic() - begun >= 0.5
+
+
+def test_a_pace_is_kept_from_one_call_to_the_next(server: Server) -> None:
+    begun, model = time.monotonic(), remote(server.url, per_minute=120)
+    for number in range(1, 4):
+        answers(model, number)
+    assert len(server.asked) == 3
+    assert time.monotonic() - begun >= 1.0
 
 
 def test_nothing_is_asked_twice(server: Server) -> None:
@@ -303,6 +338,17 @@ def test_tokens_are_counted_at_most_where_the_server_does_not_count(server: Serv
     assert model.bill.written >= len("billing")
 
 
+def test_numbers_that_are_null_are_not_told(server: Server) -> None:
+    told = server.completion({"messages": [{"content": "charge"}]})
+    told["choices"][0]["logprobs"] = {"content": [{"token": "bill", "logprob": None}, {"logprob": -0.5}]}
+    told["usage"] = {"prompt_tokens": 100, "completion_tokens": None}
+    server.fault = lambda number, body: Fault(body=json.dumps(told).encode())
+    model = remote(server.url)
+    assert model.answer(asked(2)[1:]) == [Prediction(Choice("billing"), UNKNOWN)]
+    assert len(server.asked) == 1
+    assert model.bill.written >= len("billing")
+
+
 def test_a_server_without_log_probabilities_is_asked_without() -> None:
     def fault(number: int, body: dict[str, Any]) -> Fault | None:
         named = next((name for name in ("logprobs", "max_tokens") if name in body), None)
@@ -311,6 +357,18 @@ def test_a_server_without_log_probabilities_is_asked_without() -> None:
     with serving(fault=fault) as server:
         assert answers(remote(server.url), 20) == right(20)
     assert server.bodies[-1]["max_completion_tokens"] > 0
+
+
+def test_a_refused_row_that_names_settings_changes_nothing_for_the_others(server: Server) -> None:
+    long = Fault(400, b'{"error": {"message": "too long: 9,000 and max_tokens; temperature 0"}}')
+    server.fault = lambda number, body: long if words_of(body) == "charge 1" else None
+    model = remote(server.url, concurrency=1)
+    assert answers(model, 5) == [*right(1), None, *right(5)[2:]]
+    assert (model.bill.refused, len(server.asked)) == (1, 6)
+    for body in server.bodies:
+        if words_of(body) != "charge 1":
+            assert body["temperature"] == 0
+            assert body["max_tokens"] > 0
 
 
 def test_a_row_that_the_server_refuses_has_no_answer_and_one_that_refuses_all_is_told(server: Server) -> None:
@@ -530,6 +588,27 @@ def test_label_writes_silver_rows(server: Server, tmp_path: Path, capsys: pytest
     assert sorted(each.name for each in tmp_path.iterdir()) == ["cache", "rows.jsonl", "silver.jsonl"]
     assert main(["score", "topic", str(out), "--model", name]) == 2
     assert "silver" in capsys.readouterr().err
+
+
+def test_label_takes_dates_and_refuses_what_json_cannot_hold_before_it_asks(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    def labelled(**column: Any) -> int:
+        rows = [{**each, **column} for each in _raw(2)]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+        asked_for = ["label", "topic", str(tmp_path / "rows.parquet"), "--options", "billing,delivery"]
+        return main([*asked_for, "--model", f"{server.url}#tiny", "--out", str(tmp_path / "silver.jsonl")])
+
+    for column in ({"scan": b"\xff"}, {"scores": [math.nan]}):
+        assert labelled(**column) == 2
+        assert "rows.parquet:row 1 cannot be written as JSON" in capsys.readouterr().err
+    assert server.asked == []
+    assert labelled(when=date(2024, 2, 29), price=Decimal("1.50")) == 0
+    made = [json.loads(line) for line in (tmp_path / "silver.jsonl").read_text().splitlines()]
+    assert [(each["when"], each["price"]) for each in made] == [("2024-02-29", "1.50")] * 2
 
 
 def test_label_ends_at_its_limit_and_goes_on(

@@ -9,6 +9,7 @@ import pytest
 import sacrebleu
 import torch
 from tiny_encoder import write_tiny_encoder
+from tokenizers import Tokenizer
 
 from lowrung.cli import main
 from lowrung.core.answers import Text
@@ -109,6 +110,15 @@ def test_pieces_lose_nothing_of_what_they_were_counted_from(text):
     assert len(coded(pieces, text)) < len(coded(learnt_pieces([text]), text))  # with many texts, longer ones
 
 
+@pytest.mark.parametrize("text", ["A</s>B", "<pad> </s> x", "<unk>"])
+def test_names_of_special_pieces_in_a_text_are_letters(text, tmp_path):
+    pieces = learnt_pieces([text, "A B x"])
+    assert said(pieces, coded(pieces, text)) == text
+    pieces.save(str(tmp_path / "pieces.json"))
+    again = Tokenizer.from_file(str(tmp_path / "pieces.json"))
+    assert said(again, coded(again, text)) == text
+
+
 def test_letters_that_were_never_met_are_left_out():
     pieces = learnt_pieces(["ein Haus"])
     assert said(pieces, coded(pieces, "ein Haus!")) == "ein Haus"
@@ -186,6 +196,17 @@ def test_a_text_longer_than_those_learnt_from_is_taken_in_sentences_then_in_word
     (said,) = made.answer([Question(("the card arrived broken " * 40,))])
     assert len(said.answer.text.split()) >= 30
     assert said.others == ()
+
+
+def test_pairs_longer_than_there_are_places_teach_nothing(body, quick):
+    long = "card " * (translating.PLACES + 1)
+    odd = [
+        TRANSLATION.example({"text": text, "translation": right}) for text, right in ((long, "Karte"), ("card", long))
+    ]
+    made = fit_translator(body, [*examples(4), *odd], metric=chrf, settings=Settings(least=2, most=2, batch=8))
+    assert 1 <= made.longest <= 3
+    with pytest.raises(DataError, match=r"no row is short enough to learn from: .* 1,024 pieces at most"):
+        fit_translator(body, odd, metric=chrf)
 
 
 def test_nothing_to_write_is_a_data_error(body):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +20,8 @@ from lowrung.core.answers import Choice, Choices, Prediction, Span, Spans, Text,
 from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Example
-from lowrung.models import grammar
-from lowrung.models.language_model import Continued, LanguageModel, is_writer, language_model
+from lowrung.models import grammar, tuned_writer
+from lowrung.models.language_model import Continued, LanguageModel, Written, is_writer, language_model
 from lowrung.models.training import Settings
 from lowrung.models.tuned_writer import fit_shots, fit_writer, loosened_model
 from lowrung.models.tuning import Full, LoRA, Top
@@ -50,6 +52,11 @@ def model(folders: dict[str, Path], request: pytest.FixtureRequest) -> LanguageM
 
 def asked(text: str, *options: str, instruction: str = "mark the names") -> Question:
     return Question((text,), instruction, options)
+
+
+def unmarked(question: Question) -> str:
+    """The grammar of the text alone."""
+    return f'start: " "? {json.dumps(question.text)}'
 
 
 # --- how likely a continuation is
@@ -145,11 +152,10 @@ def test_what_does_not_fit_is_cut_or_left_unanswered(model: LanguageModel) -> No
 @pytest.mark.parametrize("model", ["llama", "gpt2 plain", "t5"], indirect=True)
 def test_marked_copies_can_always_be_read(model: LanguageModel) -> None:
     writer = TextWriter(model, Spans)
-    texts = (ODD, "a", " blanks ")
-    found = writer.answer([asked(text, "PER", "LOC") for text in texts] + [asked("no label", "a(b)")])
+    texts, labels = (ODD, "a", " blanks ", "del\x7fete\x80\u2028"), ("PER", "LOC (city)", ":)")
+    found = writer.answer([asked(text, *labels) for text in texts])
     assert all(isinstance(each.answer, Spans) for each in found)
-    assert found[-1].answer == Spans()  # a label with a parenthesis cannot be written
-    assert {span.label for each in found for span in each.answer.spans} <= {"PER", "LOC"}
+    assert {span.label for each in found for span in each.answer.spans} <= {*labels}
     beamed = replace(writer, beams=2).answer([asked("Ada [x]", "PER", "LOC"), asked("Ada", "PER")])
     assert all(isinstance(each.answer, Spans) for each in beamed)
 
@@ -163,8 +169,8 @@ def test_a_long_text_is_marked_in_parts(model: LanguageModel, monkeypatch: pytes
     assert len(parts) > 3
     assert "".join(part.text for _, part in parts) == question.text
     assert all(question.text[start:].startswith(part.text) for start, part in parts)
-    (found,) = writer.answer([replace(question, options=("a(b)",))])  # whose marks cannot be written
-    assert found.answer == Spans()
+    monkeypatch.setattr("lowrung.models.writer.copying", unmarked)
+    assert writer.answer([question])[0].answer == Spans()
     cut = [(0, Prediction(Spans((Span(0, 3, "P"),)), 0.5)), (20, Prediction(Spans((Span(8, 11, "P"),)), 0.5))]
     assert _joined(cut) == Prediction(Spans((Span(0, 3, "P"), Span(28, 31, "P"))), 0.25)
     assert _joined([*cut, (40, Prediction(None, 0.0))]).answer is None
@@ -172,11 +178,11 @@ def test_a_long_text_is_marked_in_parts(model: LanguageModel, monkeypatch: pytes
 
 def test_grammars_take_what_write_writes(folders: dict[str, Path]) -> None:
     tokenizer = language_model(str(folders["llama"])).tokenizer
-    question = asked(ODD, "PER", "LOC")
+    question = asked(ODD, "PER", "LOC", "LOC (city)", ":)")
     random = Random(0)
-    for _ in range(20):
-        cuts = sorted(random.sample(range(len(ODD) + 1), 4))
-        told = write(Spans((Span(*cuts[:2], "PER"), Span(*cuts[2:], "LOC"))), question)
+    for at in range(20):
+        cuts, label = sorted(random.sample(range(len(ODD) + 1), 4)), question.options[at % 4]
+        told = write(Spans((Span(*cuts[:2], "PER"), Span(*cuts[2:], label))), question)
         (matcher,) = grammar.matchers(tokenizer, [grammar.copying(question)], (1,))
         assert matcher.consume_tokens(tokenizer(told, add_special_tokens=False)["input_ids"])
         assert matcher.is_accepting()
@@ -222,6 +228,38 @@ def test_a_text_that_is_to_fit_a_schema_does(model: LanguageModel) -> None:
     found = TextWriter(model, Text).answer([question, free])[0]
     assert found.answer is not None
     assert json.loads(found.answer.text)["n"] in (1, 2)
+
+
+@pytest.mark.parametrize("model", ["llama"], indirect=True)
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "array", "uniqueItems": True}, {"not": {"type": "string"}}, {"type": "string", "pattern": "^(?=a)b"}],
+)
+def test_a_schema_that_no_grammar_holds_is_written_to_freely(model: LanguageModel, schema: dict[str, Any]) -> None:
+    bound = {"enum": ["a", "b"]}
+    asked_for = [
+        task("write").question({"text": "Write.", "checks": {"json_schema": each}}) for each in (schema, bound)
+    ]
+    free, held = TextWriter(model, Text).answer(asked_for)
+    assert isinstance(free, Prediction)
+    assert held.answer in (Text('"a"'), Text('"b"'))
+
+
+@pytest.mark.parametrize("model", ["llama"], indirect=True)
+def test_a_text_has_room_for_the_words_that_are_asked_for(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room: list[int] = []
+
+    def write(self: TextWriter, prompts: Sequence[str], most: Sequence[int], grammars: Sequence[str] = ()) -> Any:
+        room.extend(most)
+        return [Written("", 0.0, False)] * len(prompts)
+
+    monkeypatch.setattr(TextWriter, "write", write)
+    rows = ({"text": "a"}, {"text": "a", "checks": {"min_words": 30}}, {"text": "a" * 200, "checks": {"max_words": 9}})
+    TextWriter(model, Text).answer([task("write").question(row) for row in rows])
+    assert room[0] < 8 * 30 <= room[1]
+    assert room[2] >= 2 * len(model.pieces("a" * 200))
 
 
 @pytest.mark.parametrize("model", KINDS, indirect=True)
@@ -343,6 +381,18 @@ def test_shots_are_chosen_shown_and_kept(model: LanguageModel, tmp_path: Path) -
     names = [Example(asked("Ada ran", "PER"), (Spans((Span(0, 3, "PER"),)),)),
              Example(asked("it ran", "PER"), (Spans(),))]  # fmt: skip
     assert len(fit_shots(TextWriter(model, Spans), names).shots) == 1
+    cities = [Example(asked("Rome fell", "LOC (city)", ":)"), (Spans((Span(0, 4, label),)),))
+              for label in ("LOC (city)", ":)")]  # fmt: skip
+    shown = replace(TextWriter(model, Spans), shots=tuple(cities))
+    assert load_writer(tmp_path, shown.save(tmp_path)).shots == shown.shots
+
+
+def test_what_all_examples_have_in_common_is_asked_once_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, shared = list[int](), tuned_writer._shared
+    monkeypatch.setattr(tuned_writer, "_shared", lambda examples: looked.append(len(examples)) or shared(examples))
+    drawn = tuned_writer._drawn(MAPPING, 4, "0")
+    assert [each.golds[0].option for each in drawn] in (["yes", "no"] * 2, ["no", "yes"] * 2)
+    assert looked == [len(MAPPING)]
 
 
 def test_what_is_to_move(folders: dict[str, Path]) -> None:

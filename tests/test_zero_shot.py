@@ -2,24 +2,30 @@
 
 import json
 import math
+import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_endpoint import Fault, serving
 
 from lowrung.cli import main
+from lowrung.cli.describing import can_be_read_twice, questions_of
 from lowrung.core.answers import Choice, Prediction, Text
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row
-from lowrung.data.describing import Description, Format, described, formats, proposals, read_format
+from lowrung.data.describing import Description, Format, described, formats, language_of, proposals, read_format
 from lowrung.models import catalog
+from lowrung.models.endpoint import Spent, Terms
 from lowrung.models.heads import Rank
+from lowrung.models.remote import Remote
 from lowrung.models.text import TextBackbone
-from lowrung.models.zero_shot import LEAST, chosen_again, clusters, criteria, mixture, scored, spread, worded
+from lowrung.models.zero_shot import LEAST, MOST, chosen_again, clusters, criteria, mixture, scored, spread, worded
 from lowrung.run.describing import described_for, proposed
 from lowrung.run.fit import fit
 from lowrung.run.named import Named
@@ -59,6 +65,12 @@ def rows(number: int, labels: Sequence[str] = ()) -> list[Row]:
         ("按紧急程度给邮件分类：低、普通或紧急", ("低", "普通", "紧急")),
         ("新闻主题：体育，财经，娱乐。", ("体育", "财经", "娱乐")),
         ("Ordne nach Dringlichkeit: niedrig oder hoch", ("niedrig", "hoch")),
+        ("music: jazz, rock and roll", ("jazz", "rock and roll")),
+        ("urgency: low, normal, and very urgent", ("low", "normal", "very urgent")),
+        ("Musik: Pop, Blasmusik und Chor", ("Pop", "Blasmusik und Chor")),
+        ("党派：民主党、共和党", ("民主党", "共和党")),
+        ("主题：战争、和平", ("战争", "和平")),
+        ("صنف الرسائل: منخفض، عادي، عاجل", ("منخفض", "عادي", "عاجل")),
         ("is it spam?", ()),
         ("note: only mails count", ()),
     ],
@@ -114,9 +126,11 @@ class Writer:
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
+        self.options: list[Sequence[str]] = []
 
     def option_scores(self, prompts: Sequence[str], options: Sequence[Sequence[str]]) -> list[list[tuple[float, int]]]:
         self.prompts += prompts
+        self.options += [[each.strip() for each in own] for own in options]
         return [[self._score(prompt, option) for option in own] for prompt, own in zip(prompts, options, strict=True)]
 
     def _score(self, prompt: str, option: str) -> tuple[float, int]:
@@ -150,9 +164,18 @@ def test_a_writer_that_favours_an_option_is_calibrated_so_that_both_are_answered
     assert proposed(writer, MAILS, ("low", "high")) == (Format("proposed", "Mail: {text}", "Urgency: {option}", "en"),)
 
 
-def test_an_endpoint_proposes_formats_too() -> None:
-    from lowrung.models.remote import Remote
+def test_a_writer_is_told_all_texts_and_the_task_behind_an_option_too() -> None:
+    writer = Writer()
+    made = scored(writer, ("low", "high"), ("", ""), MAILS, [Format("own", "{text}", "Is it {option} to {task}?")])
+    assert [each.answer for each in made.answer([Question(("first", "urgent second"))])] == [Choice("high")]
+    assert writer.prompts[-1] == "first\nurgent second\nIs it"
+    assert writer.options[-1] == ["low to sort mails by urgency?", "high to sort mails by urgency?"]
+    both = [Question(("first", str(row["text"]))) for row in rows(40)]
+    known = (Format("own", "{text}", "Urgency: {option}"), Format("own", "{text}", "It is {option}."))
+    assert scored(writer, ("low", "high"), ("", ""), MAILS, known, both).format == known[1]  # by the second texts
 
+
+def test_an_endpoint_proposes_formats_too() -> None:
     class Told(Remote):
         def answer(self, questions: Sequence[Question]) -> list[Prediction[Any]]:
             assert "{option} once" in questions[0].text
@@ -162,6 +185,22 @@ def test_an_endpoint_proposes_formats_too() -> None:
     assert [each.option for each in proposed(Told("http://localhost:1/v1", "m"), MAILS, ("low", "high"))] == [
         "Its urgency is {option}."
     ]
+
+
+def test_what_an_endpoint_proposes_is_on_its_bill_and_within_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOWRUNG_CACHE", str(tmp_path))
+    with serving(say=lambda body: "{text} => Its urgency is {option}.") as server:
+        costly = server.completion({}) | {"usage": {"prompt_tokens": 2000, "completion_tokens": 0}}
+        server.fault = lambda number, body: None if number else Fault(body=json.dumps(costly).encode())
+        terms = Terms(price=(10.0, 20.0), most_cost=0.05, concurrency=1)
+        model = Remote(server.url, "m", Choice, terms=terms)
+        assert len(proposed(model, MAILS, ("low", "high"))) == 1
+        assert (model.bill.asked, model.bill.paid) == (1, pytest.approx(0.02))
+        with pytest.raises(Spent):
+            model.answer([Question((str(row["text"]),), options=("low", "high")) for row in rows(60)])
+    assert 0.02 + 0.0012 * (len(server.asked) - 1) <= 0.05
 
 
 def crowd(*, common: int, rare: int, lean: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -211,6 +250,21 @@ def test_rows_are_taken_from_the_whole() -> None:
     asked = [Question((str(at),)) for at in range(10)]
     assert [each.text for each in spread(asked, 4)] == ["0", "2", "5", "7"]
     assert spread(asked, 50) == asked
+
+
+def test_a_file_is_worded_by_rows_from_the_whole_of_it_and_a_stream_by_none(tmp_path: Path) -> None:
+    for number in (40, 2 * MOST - 1, 2 * MOST, 5 * MOST + 7):
+        lines = [("", row, "") for row in rows(number)]
+        for given in (iter(lines), [row for _, row, _ in lines]):
+            places = [int(str(each.text).rsplit(" ", 1)[1]) for each in questions_of(task("topic"), given)]
+            steps = {after - before for before, after in pairwise(places)}
+            assert min(number, MOST) <= len(places) < 2 * MOST
+            assert len(steps) == 1
+            assert number - places[-1] <= max(steps)
+    for name, whole in (("file.jsonl", True), ("pipe.jsonl", False)):
+        (os.mkfifo if not whole else Path.touch)(tmp_path / name)
+        assert can_be_read_twice([str(tmp_path / name), "a text"]) == whole
+    assert not can_be_read_twice(["-"])
 
 
 def test_a_wording_is_chosen_without_golds_and_needs_rows_enough(body: TextBackbone) -> None:
@@ -280,6 +334,13 @@ def test_a_study_has_the_described_model_and_plain_label_names(folder: Path, tmp
     assert {cell.method for cell in without.cells} == {"zero-shot", "probe"}
     plain = {cell.method: cell.metrics for cell in without.cells}["zero-shot"]
     assert {cell.method: cell.metrics for cell in made.cells}["label-names"] == plain
+
+
+def test_japanese_is_no_chinese() -> None:
+    assert language_of(["肯定的か否定的か"]) == ""
+    assert language_of(["这和那，按主题把新闻分类"]) == "zh"
+    assert language_of(["我喝了優の良品的茶，这个对我是好的，因为我在家没有别的可以喝的"]) == "zh"  # a name in it
+    assert {each.language for each in formats("肯定的か否定的か")} == {""}
 
 
 def test_what_cannot_be_described_says_so(body: TextBackbone) -> None:

@@ -52,7 +52,9 @@ def _example_rows(task: Task[Any], model: str) -> str:
 
 
 def _rows(asked: argparse.Namespace, task: Task[Any], sources: list[str]) -> list[Row]:
-    """All rows that are named; those that are marked as WinoBias marks them, as rows of the task."""
+    """All rows that are named, none of them silver; those marked as WinoBias marks them, as rows of the task."""
+    from lowrung.run.silver import gold_only
+
     rows, passed = list[Row](), 0
     for where, row in _placed(sources, dict(asked.rename)):
         if task.points and "candidates" not in row and is_marked(row):
@@ -68,6 +70,7 @@ def _rows(asked: argparse.Namespace, task: Task[Any], sources: list[str]) -> lis
         print(f"lowrung: {told}; they are left out", file=sys.stderr)
     if not rows:
         raise DataError(f"{' '.join(sources)}: no rows to audit")
+    gold_only(rows, " ".join(sources))
     return rows
 
 

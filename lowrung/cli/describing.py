@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,24 +75,34 @@ def for_task_only(asked: argparse.Namespace, name: str) -> None:
         )
 
 
-def questions_of(task: Task[Any], rows: Iterator[tuple[str, Row, str]] | Sequence[Row]) -> list[Question]:
-    """The questions of the first rows that can be read, as many as a wording is chosen by."""
+def questions_of(task: Task[Any], rows: Iterable[tuple[str, Row, str] | Row]) -> list[Question]:
+    """The questions of rows that can be read, evenly over the whole: all, or at least as many as choose a wording."""
     from lowrung.models.zero_shot import MOST
 
+    kept, step = list[Row](), 1
+    for at, each in enumerate(rows):
+        if at % step == 0:
+            kept.append(each if isinstance(each, Mapping) else each[1])
+        if len(kept) == 2 * MOST:  # the next one lies two steps behind the last that stays
+            kept, step = kept[::2], 2 * step
     found: list[Question] = []
-    for each in rows:
-        row = each if isinstance(each, Mapping) else each[1]
+    for row in kept:
         try:
             found.append(task.question(row))
         except (DataError, ValueError):
             continue  # what reads the rows for good says so
-        if len(found) == MOST:
-            break
     return found
 
 
+def can_be_read_twice(given: Iterable[str]) -> bool:
+    """Whether none of the arguments is the standard input or another stream."""
+    return not any(
+        each == "-" or (os.path.exists(each) and not os.path.isfile(each) and not os.path.isdir(each)) for each in given
+    )
+
+
 def shipped_for(asked: argparse.Namespace, rows: Callable[[str], Iterator[tuple[str, Row, str]]]) -> Shipped | None:
-    """The untouched model of a task that is described, worded by the first of its rows; None where none is.
+    """The untouched model of a task that is described, worded by rows from the whole of them; None where none is.
 
     Args:
         rows: (place, row, problem) of what is to be answered, by the task's media.
@@ -108,7 +119,7 @@ def shipped_for(asked: argparse.Namespace, rows: Callable[[str], Iterator[tuple[
     if shipped_folder(asked.model) is not None or asked.model not in tasks.names():
         for_task_only(asked, asked.model)
     task = tasks.task(asked.model)
-    questions = [] if "-" in asked.given else questions_of(task, rows(task.media))  # a stream cannot be read twice
+    questions = questions_of(task, rows(task.media)) if can_be_read_twice(asked.given) else []
     named = {"options": asked.options, "meanings": dict(asked.meaning), "model": asked.body}
     found = default(task, description=description, questions=questions, **named)
     if not asked.json:

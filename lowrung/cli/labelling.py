@@ -19,6 +19,7 @@ from lowrung.cli.asking import asking
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.task import Row, Task
 from lowrung.data.files import accept, iter_rows, read_rows, write_rows
+from lowrung.data.formats import first_line
 
 if TYPE_CHECKING:
     from lowrung.run.ship import Shipped
@@ -52,7 +53,7 @@ def label(asked: argparse.Namespace) -> None:
             if at in told and told[at] is None:
                 return  # the limit of cost came before it
             made_of_it = silver_row(shipped.task, row, told[at], name) if at in told else None
-            yield json.dumps(made_of_it, ensure_ascii=False)
+            yield json.dumps(made_of_it, ensure_ascii=False, default=_in_words)
 
     with asking(shipped, asked) as made, open(part, "ab") as file:
         while not spent and (chunk := list(islice(rows, CHUNK))):
@@ -88,9 +89,20 @@ def _rows(asked: argparse.Namespace, task: Task[Any]) -> Iterator[Row]:
     def accepted() -> Iterator[Row]:
         for where, row in found:
             accept(task, row, where)
+            try:  # before a model is asked: what cannot be written would never come to an end
+                json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_in_words).encode()
+            except (TypeError, ValueError, RecursionError) as problem:
+                raise DataError(f"{where} cannot be written as JSON: {first_line(problem)}") from problem
             yield row
 
     return accepted()
+
+
+def _in_words(value: object) -> str:
+    """Dates, times and decimals of a parquet file, which JSON lacks."""
+    if isinstance(value, bytes):
+        raise TypeError("it holds bytes")
+    return str(value)
 
 
 def _job(asked: argparse.Namespace, facts: Mapping[str, Any]) -> str:

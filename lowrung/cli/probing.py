@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from lowrung.cli import values
-from lowrung.cli.asking import add_terms, terms_of
+from lowrung.cli.asking import add_terms, bill_told, terms_of
 from lowrung.cli.showing import LINES, aligned, printed, progress
 from lowrung.core.errors import LowrungError
 
@@ -57,9 +58,12 @@ def probe(asked: argparse.Namespace) -> None:
     told: dict[str, Any] = {"rows": asked.rows, "seed": asked.seed, "terms": terms}
     with progress(every=LINES) as watch:
         if asked.set:
-            found = probe_set(asked.model, asked.set, asked.data, watch=watch, **told).to_json()
+            probing = probe_set(asked.model, asked.set, asked.data, watch=watch, **told)
         else:
-            found = run(asked.model, watch=watch, **told).to_json()
+            probing = run(asked.model, watch=watch, **told)
+    found = probing.to_json()
+    if probing.bill:
+        print(f"lowrung: {bill_told(probing.bill, priced=terms.price is not None)}", file=sys.stderr)
     if asked.out:
         _write(found, Path(asked.out))
     if asked.json:

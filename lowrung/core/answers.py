@@ -110,7 +110,7 @@ def write(answer: Answer, question: Question) -> str:
 
     Text and Choice are their own words. Choices are parted by semicolons, or stand one a line where one
     of them has such in it; `NOTHING` says that there are none. Spans are written into the text as `[Paris](LOC)`, with
-    `\`, `[` and `]` of the text escaped by `\`, so that offsets survive.
+    `\`, `[` and `]` of the text escaped by `\`, so that offsets survive; labels as `marked_label` has them.
     """
     if isinstance(answer, Text):
         return answer.text
@@ -121,9 +121,15 @@ def write(answer: Answer, question: Question) -> str:
     pieces, at = [], 0
     for span in answer.spans:
         pieces.append(_escape(question.text[at : span.start]))
-        pieces.append(f"[{_escape(question.text[span.start : span.end])}]({span.label})")
+        pieces.append(f"[{_escape(question.text[span.start : span.end])}]({marked_label(span.label)})")
         at = span.end
     return "".join(pieces) + _escape(question.text[at:])
+
+
+def marked_label(label: str) -> str:
+    r"""A label as it stands in the parentheses of a marked span: as it is, also with parentheses that pair; one with
+    others, or with `\` beside them, in parentheses of its own, `:)` as `(:\))`."""
+    return label if re.fullmatch(_LABEL, label) else "(" + re.sub(r"([\\()])", r"\\\1", label) + ")"
 
 
 def parse(kind: type[A], text: str, question: Question) -> A | None:
@@ -156,11 +162,21 @@ def _parse_choices(text: str, question: Question) -> Choices | None:
     return None
 
 
-_MARKED = re.compile(r"\\(?P<escaped>.)|\[(?P<inside>(?:\\.|[^\\\[\]])+)\]\((?P<label>[^()]*)\)", re.S)
+# without parentheses, or with some that pair, at most one pair within another
+_LABEL = r"[^()]*|[^()\\]*(?:\((?:[^()\\]|\([^()\\]*\))*\)[^()\\]*)+"
+_MARKED = re.compile(
+    r"\\(?P<escaped>.)|\[(?P<inside>(?:\\.|[^\\\[\]])+)\]"
+    rf"\((?:(?P<label>{_LABEL})|\((?P<odd>(?:\\.|[^\\()])*)\))\)",
+    re.S,
+)
 
 
 def _escape(text: str) -> str:
     return re.sub(r"([\\\[\]])", r"\\\1", text)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.S)
 
 
 def _parse_spans(text: str, question: Question) -> Spans | None:
@@ -171,8 +187,9 @@ def _parse_spans(text: str, question: Question) -> Spans | None:
         if found["escaped"] is not None:
             plain += found["escaped"]
             continue
-        inside = re.sub(r"\\(.)", r"\1", found["inside"], flags=re.S)
-        spans.append(Span(len(plain), len(plain) + len(inside), found["label"]))
+        inside = _unescape(found["inside"])
+        label = _unescape(found["odd"]) if found["label"] is None else found["label"]
+        spans.append(Span(len(plain), len(plain) + len(inside), label))
         plain += inside
     plain += text[at:]
     allowed = not question.options or all(span.label in question.options for span in spans)

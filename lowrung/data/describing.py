@@ -20,7 +20,8 @@ from lowrung.core.parts import name_as_words
 TEMPLATES = Path(__file__).with_name("described.json")
 OWN, PROPOSED = "own", "proposed"
 ARROW = "=>"
-_SEVERAL = re.compile(r"[,，、;；/|]")
+_SEVERAL = re.compile(r"[,，、،;；؛/|]")
+_KANA = re.compile(r"[\u3041-\u3096\u30a1-\u30fa]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Description:
 
 def described(text: str) -> Description:
     """«sort mails by urgency: low, normal or urgent» as task and options; what stands after the last colon is options
-    where it is two or more, in any of , ， 、 ; / | or with a word for «or» between them.
+    where it is two or more, in any of , ， 、 ، ; ； ؛ / | or with a word for «or» between them.
 
     Raises:
         LowrungError: nothing is said, or two options are the same.
@@ -83,12 +84,12 @@ def described(text: str) -> Description:
 
 
 def _options(text: str) -> tuple[str, ...]:
-    """The options that a list names, () where it is none."""
+    """The options that a list names, () where it is none; a word for «and» parts none, as options may hold one."""
     parts = [part.strip() for part in _SEVERAL.split(text)]
-    joined = [each for language in _stored().values() for each in language["or"]]
-    for word in sorted(joined, key=len, reverse=True):
+    joined, last = ([each for language in _stored().values() for each in language[name]] for name in ("or", "last"))
+    for word in sorted((*joined, *last), key=len, reverse=True):
         glue = r"\s+" if word.isascii() else r"\s*"  # a script without blanks has none around the word either
-        found = re.fullmatch(rf"(.+?){glue}{word}{glue}(.+)", parts[-1])
+        found = re.fullmatch(rf"(.+?){glue}{word}{glue}(.+)", parts[-1]) if word in joined else None
         led = re.fullmatch(rf"{word}{glue}(.+)", parts[-1]) if len(parts) > 1 else None  # «low, or urgent»
         if found or led:
             parts[-1:] = list((led or found).groups())  # type: ignore[union-attr]
@@ -140,13 +141,19 @@ def formats(task: str, texts: Iterable[str] = ()) -> tuple[Format, ...]:
 
 
 def language_of(texts: Iterable[str]) -> str:
-    """The language of described.json whose words are commonest in `texts`, "" where none has one in twenty."""
+    """The language of described.json whose words are commonest in `texts`, "" where none has one in twenty.
+
+    Japanese, which shares signs with Chinese, is told by its kana: where one letter in twenty is one, it is not zh.
+    """
     text = " ".join(texts).casefold()
     pieces = re.findall(r"[^\W\d_]", text) if _unspaced(text) else re.findall(r"[^\W\d_]+", text)
     shares = {
         name: sum(text.count(word) if _unspaced(word) else pieces.count(word) for word in stored["words"].split())
         for name, stored in _stored().items()
     }
+    kana = len(_KANA.findall(text))
+    if kana and kana >= len(pieces) / 20:
+        shares["zh"] = 0
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] >= max(1, len(pieces) / 20) else ""
 

@@ -166,7 +166,9 @@ CHECKS: Mapping[str, Check] = {
     "json_schema": Check(
         "a JSON schema",
         lambda value: isinstance(value, Mapping) and _validator(json.dumps(value, sort_keys=True)) is not None,
-        lambda value: f"Write JSON that fits this schema, without anything around it: {json.dumps(value)}",
+        lambda value: (
+            f"Write JSON that fits this schema, without anything around it: {json.dumps(value, ensure_ascii=False)}"
+        ),
         _fits,
     ),
     "python": Check(

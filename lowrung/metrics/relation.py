@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from lowrung.core.answers import Choice
+from lowrung.core.parts import name_as_words
 from lowrung.core.task import Counts, Example, Metric
 from lowrung.metrics import choice
 from lowrung.metrics.counting import f1, ratio
@@ -34,8 +35,8 @@ def relation(label: str) -> str:
 
 def _nothing(example: Example[Any], label: str) -> bool:
     asked = example.question
-    words = dict(zip(asked.options, asked.words_for_options, strict=True)).get(label, label)
-    return words.casefold() in NOTHING
+    meaning = dict(zip(asked.options, asked.words_for_options, strict=True)).get(label, label)
+    return not NOTHING.isdisjoint(each.casefold() for each in (name_as_words(label), meaning))
 
 
 def _macro_f1(counts: Counts) -> Any:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -132,6 +132,8 @@ class Endpoint:
     lacks: set[str] = field(default_factory=set, init=False)  # of OPTIONAL, as the server said
     reached: bool = field(default=False, init=False)
     spent: float = field(default=0.0, init=False)  # at most
+    slot: float = field(default=0.0, init=False)  # of time.monotonic: when the pace lets the next request start
+    pause: float = field(default=0.0, init=False)  # likewise: before it the server wants none
 
     def ask(
         self, requests: Sequence[Mapping[str, Any]], put: Callable[[int, Reply], None]
@@ -160,7 +162,6 @@ class _Run:
         self.refused: dict[int, str] = {}
         self.over = False
         self.next, self.answered, self.reserved = 0, 0, 0.0
-        self.slot = self.pause = 0.0  # of time.monotonic: when the next request may start
         self.settled = asyncio.Condition()
 
     async def all(self) -> None:
@@ -169,10 +170,12 @@ class _Run:
         except ImportError as problem:
             raise ModelError("endpoints are asked by httpx2, an extra: pip install 'lowrung[remote]'") from problem
         number = min(self.terms.concurrency, len(self.requests))
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
+        key = next((told for name in KEYS if (told := os.environ.get(name, "").strip())), "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx2.Limits(max_connections=number, max_keepalive_connections=number)
         try:
+            if not key.isprintable():  # it would be refused, and shown, when it is sent
+                raise ValueError
             waits = httpx2.Timeout(None, connect=CONNECT)
             client = httpx2.AsyncClient(headers=headers, limits=limits, timeout=waits, follow_redirects=False)
         except (ValueError, UnicodeError):
@@ -244,9 +247,10 @@ class _Run:
         import httpx2
 
         failed, waited, problem, before = 0, 0, "", self.answered
+        without = set[str]()  # settings that this request does without; only its answer says that it was they
         while failed < self.terms.tries:
             await self._turn()
-            begun, body, queued = time.monotonic(), self._body(request), False
+            begun, body, queued = time.monotonic(), self._body(request, without), False
             try:
                 async with asyncio.timeout(self.terms.timeout):
                     got = await self.client.post(f"{self.of.url}/chat/completions", json=body)
@@ -264,12 +268,13 @@ class _Run:
                 self.of.reached = True
                 reply = self._read(got, time.monotonic() - begun)
                 if isinstance(reply, Reply):
+                    self.of.lacks.update(without)
                     return reply
                 problem, status = reply, got.status_code
                 if status == 200:
                     self._lose(most)
                 elif status == 400 and (named := [name for name in OPTIONAL if name in got.text and name in body]):
-                    self.of.lacks.update(named)
+                    without.update(named)
                     continue
                 elif status in OF_THE_ROW:
                     raise Refused(problem)
@@ -291,19 +296,23 @@ class _Run:
         if waits is not None and waits > LONGEST:
             raise ModelError(f"{self.of.url} {problem}; it asks to wait {waits:,.0f} s. Try again then")
         if waits is not None:
-            self.pause = max(self.pause, time.monotonic() + waits)
+            self.of.pause = max(self.of.pause, time.monotonic() + waits)
 
     async def _turn(self) -> None:
-        """Wait for what the server asked to be waited for, then for the pace."""
-        while (waits := self.pause - time.monotonic()) > 0:
-            await asyncio.sleep(waits + random.uniform(0.0, 0.1))
-        if self.terms.per_minute:
-            now = time.monotonic()
-            self.slot = max(self.slot, now) + 60.0 / self.terms.per_minute
-            await asyncio.sleep(self.slot - 60.0 / self.terms.per_minute - now)
+        """Wait for what the server asked to be waited for, then for the pace, in which it may ask again."""
+        while True:
+            while (waits := self.of.pause - time.monotonic()) > 0:
+                await asyncio.sleep(waits + random.uniform(0.0, 0.1))
+            if self.terms.per_minute:
+                now = time.monotonic()
+                begins = max(self.of.slot, now)
+                self.of.slot = begins + 60.0 / self.terms.per_minute
+                await asyncio.sleep(begins - now)
+            if self.of.pause <= time.monotonic():
+                return
 
-    def _body(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        lacks = self.of.lacks
+    def _body(self, request: Mapping[str, Any], without: Set[str]) -> dict[str, Any]:
+        lacks = self.of.lacks | without
         kept = {name: each for name, each in request.items() if name not in lacks}
         return kept | {OPTIONAL[name]: request[name] for name in lacks & request.keys() if OPTIONAL[name]}
 
@@ -320,14 +329,16 @@ class _Run:
             if not isinstance(said, str):
                 raise TypeError
             tokens = (first.get("logprobs") or {}).get("content") or ()
-            log = float(sum(min(0.0, float(each["logprob"])) for each in tokens)) if tokens else None
-            counts = (int(usage.get("prompt_tokens", -1)), int(usage.get("completion_tokens", -1)))
+            logs = [each["logprob"] for each in tokens]
+            log = float(sum(min(0.0, float(each)) for each in logs)) if logs and None not in logs else None
+            counted = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+            counts = tuple(-1 if each is None else int(each) for each in counted)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             return "answered something else than a chat completion"
         if min(counts) < 0:  # not told: as many as there can be, so that a limit holds
             counts = (len(got.request.content), len(said.encode("utf-8", "replace")) + 1)
         cut = first.get("finish_reason") == "length"
-        return Reply(None if cut else self._clean(said), log, *counts, seconds)
+        return Reply(None if cut else self._clean(said), log, counts[0], counts[1], seconds)
 
     def _reason(self, got: Any) -> str:
         try:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowrung.core.answers import NOTHING
+from lowrung.core.answers import NOTHING, marked_label
 from lowrung.core.errors import LowrungError, ModelError
 from lowrung.core.parts import Question
 
@@ -22,19 +22,15 @@ from lowrung.core.parts import Question
 def copying(question: Question) -> str:
     """The grammar of what `core.answers.parse` reads as Spans: the question's text with pieces as [piece](LABEL) in it.
 
-    Labels are the question's options, or empty where it has none; one that holds a parenthesis cannot be written.
-    A blank may come first, as many tokenizers begin a text with one.
+    Labels are the question's options, or empty where it has none. A blank may come first, as many tokenizers begin a
+    text with one.
     """
-    labels = [each for each in question.options if not set(each) & set("()")]
-    close = " | ".join(_quoted(f"]({each})") for each in labels or ("",))
+    close = " | ".join(_quoted(f"]({marked_label(each)})") for each in question.options or ("",))
     rules = ['start: " "? o0', f"close: {close}"]
     letters = [_quoted("\\" + each if each in "\\[]" else each) for each in question.text]
-    marks = bool(labels) or not question.options
-    for at, each in enumerate(letters):
-        rules.append(f"o{at}: {each} o{at + 1}" + (f' | "[" {each} i{at + 1}' if marks else ""))
-    if marks:
-        rules += [f"i{at}: {each} i{at + 1} | close o{at}" for at, each in enumerate(letters) if at]
-        rules.append(f"i{len(letters)}: close o{len(letters)}")
+    rules += [f'o{at}: {each} o{at + 1} | "[" {each} i{at + 1}' for at, each in enumerate(letters)]
+    rules += [f"i{at}: {each} i{at + 1} | close o{at}" for at, each in enumerate(letters) if at]
+    rules.append(f"i{len(letters)}: close o{len(letters)}")
     return "\n".join((*rules, f'o{len(letters)}: ""'))
 
 
@@ -59,6 +55,13 @@ def of_schema(schema: str | Mapping[str, Any]) -> str:
     """The grammar of JSON that a JSON schema allows, without blanks that mean nothing."""
     told = schema if isinstance(schema, str) else json.dumps(schema)
     return str(_llguidance().LLMatcher.grammar_from_json_schema(told, overrides={"whitespace_flexible": False}))
+
+
+@lru_cache(maxsize=64)
+def of_check(schema: str) -> str:
+    """`of_schema`, "" where the schema says what llguidance cannot hold writing to (`not`, `uniqueItems`)."""
+    grammar = of_schema(schema)
+    return "" if _llguidance().LLMatcher.validate_grammar(grammar) else grammar
 
 
 def matchers(tokenizer: Any, grammars: Sequence[str], ends: tuple[int, ...]) -> list[Any]:
@@ -127,7 +130,8 @@ class Within:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """As a string of a grammar, in which no control character stands as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _llguidance() -> Any:

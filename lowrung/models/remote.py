@@ -19,7 +19,7 @@ from lowrung.core.parts import Question
 from lowrung.core.task import Task
 from lowrung.data.replies import Replies
 from lowrung.models.endpoint import Bill, Endpoint, Reply, Spent, Terms
-from lowrung.models.wording import WORDING, given, instructed, plain
+from lowrung.models.wording import WORDING, given, instructed, plain, room
 
 SHAPES: Mapping[str, type[Any]] = {each.__name__: each for each in (Text, Choice, Choices, Spans)}
 UNKNOWN = 0.5  # the confidence of an answer whose server tells no log-probabilities
@@ -113,6 +113,12 @@ class Remote:
         most_tokens = terms.most_tokens or self.terms.most_tokens
         return replace(self, terms=replace(terms, most_tokens=most_tokens), watch=watch)
 
+    def asked_for(self, answer_shape: type[Any], about: str = "") -> Remote:
+        """The same endpoint within the same limit and on the same bill, for answers of another shape."""
+        made = replace(self, answer_shape=answer_shape, about=about)
+        made.bill, made._endpoint = self.bill, self._endpoint
+        return made
+
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Any]]:
         """One prediction a question, in order.
 
@@ -163,7 +169,7 @@ class Remote:
         if not question.texts:
             raise ModelError(f"{self.url}#{self.name} is asked about texts, and a question gives none")
         longest = max(map(_size, question.options), default=0)
-        words = 2 * _size(question.text)
+        words = room(question, _size)
         if self.answer_shape in (Choice, Choices):
             words = longest if self.answer_shape is Choice else sum(_size(option) + 1 for option in question.options)
         return {

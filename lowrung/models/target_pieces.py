@@ -32,7 +32,8 @@ def learnt_pieces(texts: Sequence[str]) -> Tokenizer:
 
 
 def coded(pieces: Tokenizer, text: str) -> list[int]:
-    """Its pieces, and the end."""
+    """Its pieces, and the end; «</s>» in a text is letters as any others."""
+    pieces.encode_special_tokens = True  # no file keeps this
     return [*pieces.encode(text, add_special_tokens=False).ids, END]
 
 

@@ -307,20 +307,23 @@ def fit_translator(
         shape: `SHAPE` unless told. settings: `SETTINGS`, then `MOVING` where the body moves, unless told.
 
     Raises:
-        DataError: no example has a text to learn to write.
+        DataError: no example has a text to learn to write, or all are too long; one that is, is left out.
     """
     rows = [(each.question, gold.text) for each in examples for gold in each.golds if gold.text.strip()]
     if not rows:
         raise DataError("no row has a right text to learn to write")
+    pieces = start.pieces if start is not None else learnt_pieces([text for _, text in rows])
+    lengths = [len(ids) for ids, _ in body.tokenizer.pieces([asked.text for asked, _ in rows])]
+    room = PLACES - body.tokenizer.frame.single
+    short = [at for at, (_, text) in enumerate(rows) if lengths[at] <= room and len(coded(pieces, text)) <= PLACES]
+    if not short:
+        raise DataError(f"no row is short enough to learn from: a text and its answer have {PLACES:,} pieces at most")
+    rows, longest = [rows[at] for at in short], max(lengths[at] for at in short)
     taught = partial(_taught, rows=rows, metric=metric, dev=dev, seed=seed, watch=watch)
     if start is None:
-        pieces = learnt_pieces([text for _, text in rows])
-        lengths = [len(ids) for ids, _ in body.tokenizer.pieces([asked.text for asked, _ in rows])]
         depths = tuple(sorted({body.tagging_layer, body.depth}))
         torch.manual_seed(seed)
-        start = Translator(
-            body, _decoder(body, pieces, shape or SHAPE, depths), pieces, depths=depths, longest=max(lengths)
-        )
+        start = Translator(body, _decoder(body, pieces, shape or SHAPE, depths), pieces, depths=depths, longest=longest)
         start.prefixes = prefixes or Prefixes(body)
         start.prefixes.fill([asked for asked, _ in rows], depths)
         with part_of_run("" if isinstance(how, Frozen) else "decoder"):

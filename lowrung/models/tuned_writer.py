@@ -132,11 +132,11 @@ def fit_shots(base: TextWriter, examples: Sequence[Example[Any]], *, seed: int =
 
 def _drawn(examples: Sequence[Example[Any]], number: int, seed: str) -> tuple[Example[Any], ...]:
     """So many examples in an order of their own; of labels one of each in turn."""
-    random = Random(seed)
+    random, shared = Random(seed), _shared(examples)
     groups: dict[tuple[str, ...], list[Example[Any]]] = {}
     for each in random.sample(list(examples), len(examples)):
         label = labels_of(each.golds[0]) if isinstance(each.golds[0], Choice) else ()
-        groups.setdefault(label if label and label[0] in _shared(examples) else (), []).append(each)
+        groups.setdefault(label if label and label[0] in shared else (), []).append(each)
     return tuple(_in_turn(list(groups.values())))[:number]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from lowrung.core.answers import NOTHING, Choice, Choices, Spans, write
 from lowrung.core.parts import Question
 
+SCHEMA = "json_schema"  # the check that can be written by
+PER_WORD = 8  # tokens that a word of an answer may take, at most
 WORDING = 1  # which wording this is; what was answered, or learnt, to another one is not mixed with it
 
 
@@ -55,6 +59,17 @@ def given(question: Question) -> str:
     if len(texts) == 1:
         return first
     return "\n\n".join(f"Text {number}:\n{each}" for number, each in enumerate(texts, 1))
+
+
+def room(question: Question, size: Callable[[str], int]) -> int:
+    """How long a Text may be: as long as the text twice, or as its checks ask for, and twice its schema.
+
+    Args:
+        size: of a text, in tokens or in what are more.
+    """
+    checks = dict(question.checks)
+    words = max(json.loads(checks.get(name, "0")) for name in ("min_words", "max_words"))
+    return max(2 * size(question.text), PER_WORD * int(words)) + 2 * size(checks.get(SCHEMA, ""))
 
 
 def plain(text: str) -> str:

@@ -17,17 +17,16 @@ from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.names import sentence_ends
-from lowrung.models.grammar import copying, listing, of_schema
+from lowrung.models.grammar import copying, listing, of_check
 from lowrung.models.language_model import Continued, LanguageModel, Pair, Written, language_model
 from lowrung.models.text import Source
 from lowrung.models.tuning import How, describe, described
-from lowrung.models.wording import WORDING, given, instructed, plain
+from lowrung.models.wording import SCHEMA, WORDING, given, instructed, plain, room
 
 SHAPES: Mapping[str, type[Any]] = {each.__name__: each for each in (Text, Choice, Choices, Spans)}
 KIND, WEIGHTS = "text-writer", "model.safetensors"
 ROOM = 32  # pieces that an answer may have beside its words
 MARK = 8  # pieces a word of the text that marks may take, at most
-SCHEMA = "json_schema"  # the check that can be written by
 ASKED, ANSWERED = "Text: ", "Answer:"  # around a text, for models that know no turns
 
 
@@ -35,9 +34,9 @@ ASKED, ANSWERED = "Text: ", "Answer:"  # around a text, for models that know no 
 class TextWriter:
     """A Model. A Choice is the option that is likeliest as the answer, of all that the question has; Choices are some
     of these, one a line; Spans are marks in a copy of the text, and nothing else can be written; a Text is written, the
-    likeliest piece first, and where it is to fit a JSON schema nothing else can be. What cannot be read, or came to no
-    end, is no answer. The confidence is the probability of the answer's words; of a Choice, its share among all
-    options.
+    likeliest piece first, and where it is to fit a JSON schema that a grammar can hold, nothing else can be. What
+    cannot be read, or came to no end, is no answer. The confidence is the probability of the answer's words; of a
+    Choice, its share among all options.
 
     Args:
         base: the language model. about: what is to be done, for questions without an instruction.
@@ -158,22 +157,22 @@ class TextWriter:
         return self.base.pairs(prompt, [answer], ended=True)[0] if prompt else None
 
     def _written(self, questions: Sequence[Question]) -> list[Prediction[Any]]:
-        """A question with a check of a JSON schema is answered by nothing but JSON that fits it."""
+        """A question with a check of a JSON schema is answered by nothing but JSON that fits it, if a grammar can."""
         prompts = [self.fitting(each) for each in questions]
         schemas = [dict(each.checks).get(SCHEMA, "") for each in questions]
         most = [
-            2 * len(self.base.pieces(each.text + schema)) + ROOM if prompt else 0
-            for each, schema, prompt in zip(questions, schemas, prompts, strict=True)
+            room(each, lambda text: len(self.base.pieces(text))) + ROOM if prompt else 0
+            for each, prompt in zip(questions, prompts, strict=True)
         ]
         grammars = [
-            of_schema(schema) if schema and prompt else "" for schema, prompt in zip(schemas, prompts, strict=True)
+            of_check(schema) if schema and prompt else "" for schema, prompt in zip(schemas, prompts, strict=True)
         ]
         written = self.write(prompts, most, grammars if any(grammars) else ())
         made = []
-        for question, schema, found in zip(questions, schemas, written, strict=True):
+        for question, grammar, found in zip(questions, grammars, written, strict=True):
             text, whole = found.text, found.whole
             if (
-                not self.ends and not schema and "\n" not in question.text.strip()
+                not self.ends and not grammar and "\n" not in question.text.strip()
             ):  # it goes on with a text of its own making
                 text, broken, _ = text.lstrip("\n").partition("\n")
                 whole = whole or bool(broken)

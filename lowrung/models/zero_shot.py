@@ -303,7 +303,7 @@ class Scored:
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Choice]]:
         """One prediction a question, with all options, best first."""
         made = []
-        for share in self.shares([question.text for question in questions]).tolist():
+        for share in self.shares([_joined(question) for question in questions]).tolist():
             ranked = sorted(zip(map(Choice, self.options), share, strict=True), key=lambda pair: -pair[1])
             made.append(Prediction(ranked[0][0], min(1.0, ranked[0][1]), tuple(ranked[1:])))
         return made
@@ -317,7 +317,8 @@ class Scored:
         before, _, after = self.format.option.partition("{option}")
         left = Format("", f"{self.format.text}\n{before}".rstrip(), "")
         gap = " " if before[-1:].isspace() or not before else ""
-        said = [f"{gap}{words}{after}" for words in self.words]
+        ending = Format("", "", f"{{option}}{after}")
+        said = [f"{gap}{ending.said(words, self.task)}" for words in self.words]
         prompts = [left.asked(text, self.task, self.words) for text in texts]
         found = self.scorer.option_scores(prompts, [said] * len(prompts)) if prompts else []
         scores = [[log / max(1, pieces) for log, pieces in row] for row in found]
@@ -365,7 +366,7 @@ def scored(
     """A task for a model that writes, in that of the formats whose answers tell most of the row (mutual information);
     the arguments are those of `worded`."""
     words = tuple(wordings(option, meaning)[-1] for option, meaning in zip(options, meanings, strict=True))
-    texts = [row.text for row in spread(questions, MOST)]
+    texts = [_joined(each) for each in spread(questions, MOST)]
     enough = len(texts) >= max(LEAST, 3 * len(options))
     fits, shares = [], []
     for each in formats:
@@ -382,6 +383,11 @@ def scored(
     best = max(range(len(fits)), key=lambda at: criteria(shares[at], whole)[1])
     tried = told(formats, shares, whole, (best,))
     return replace(fits[best], rows=len(texts), calibrated=enough, tried=tried)
+
+
+def _joined(question: Question) -> str:
+    """All its texts, a line each."""
+    return "\n".join(question.texts)
 
 
 def _told(made: Wording | Scored) -> dict[str, Any]:

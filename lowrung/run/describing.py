@@ -108,7 +108,7 @@ def proposed(foreign: Any, description: Description, options: Sequence[str]) -> 
     if hasattr(foreign, "write"):
         reply = foreign.write([told], 200)[0].text
     else:
-        answer = replace(foreign, answer_shape=Text, about="").answer([Question((told,))])[0].answer
+        answer = foreign.asked_for(Text).answer([Question((told,))])[0].answer
         reply = "" if answer is None else answer.text
     return proposals(reply, language_of([description.task]))
 

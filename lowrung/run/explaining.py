@@ -300,7 +300,14 @@ def _share_of_choice(edits: Sequence[Edit], after: Example[Any], said: Predictio
 
 
 def _share_of_choices(option: str) -> Held:
-    return lambda edits, after, said: next((share for each, share in said.others if labels_of(each) == (option,)), 0.0)
+    """Of a model that ranks no options, how sure it is of an answer that has this one."""
+
+    def held(edits: Sequence[Edit], after: Example[Any], said: Prediction[Any]) -> float:
+        if not said.others:
+            return said.confidence if said.answer and option in labels_of(said.answer) else 0.0
+        return next((share for each, share in said.others if labels_of(each) == (option,)), 0.0)
+
+    return held
 
 
 def _share_of_span(at: int) -> Held:

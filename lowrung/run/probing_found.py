@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lowrung.data.letter_items import CHANGED
 from lowrung.run.evaluate import Score
+
+if TYPE_CHECKING:
+    from lowrung.models.endpoint import Bill
 
 SIGHT = tuple(sorted(CHANGED - {"distance"}))  # the kinds that say whether single letters are seen
 GOOD, BLIND = 0.7, 0.35  # of their mean, from which letters are seen, and below which they are not
@@ -36,12 +39,16 @@ class Probed:
 
 @dataclass(frozen=True)
 class Probing:
-    """What a model can do, kind by kind; `learnt` words taught a body's read-out, or each question followed `shots`."""
+    """What a model can do, kind by kind; `learnt` words taught a body's read-out, or each question followed `shots`.
+
+    `bill` is what asking an endpoint took, None of other models.
+    """
 
     model: str
     learnt: int
     metrics: dict[str, Probed]
     shots: int = 0
+    bill: Bill | None = None
 
     @property
     def sight(self) -> float | None:

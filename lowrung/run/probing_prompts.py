@@ -100,7 +100,7 @@ def probe_in_words(
     for number, (kind_name, (shots, asked)) in enumerate(made.items()):
         watch(kind_name, number, len(made))
         metrics[kind_name] = asked_of(model, shots, asked[:rows], tongue, random)
-    return Probing(name, 0, metrics, SHOTS)
+    return Probing(name, 0, metrics, SHOTS, getattr(model, "bill", None))
 
 
 def asked_of(

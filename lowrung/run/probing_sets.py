@@ -65,7 +65,8 @@ def probe_set(
     kinds = _kinds(name, Path(folder), rows or ASKED, seed)
     if asks_in_words(model):
         asked = told_model(model, terms)
-        return Probing(model, 0, (_cute if name == "cute" else _blimp)(asked, kinds, watch), SHOTS)
+        metrics = (_cute if name == "cute" else _blimp)(asked, kinds, watch)
+        return Probing(model, 0, metrics, SHOTS, getattr(asked, "bill", None))
     if name == "blimp":
         raise ModelError(
             f"{model}: a body tells no probabilities of words, as it has no head for them; "

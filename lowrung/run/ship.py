@@ -378,9 +378,10 @@ def fingerprint(examples: Sequence[Example[Any]]) -> str:
     for each in examples:
         asked = each.question
         marked = (asked.options, asked.marks) if asked.marks or own else ()  # rows may differ in nothing else
+        checks = (asked.checks,) if asked.checks else ()
         media = tuple(_identity(part) for part in asked.given if not isinstance(part, str))
         texts = tuple(part for part in asked.given if isinstance(part, str) and not isinstance(part, Heard))
-        digest.update(repr((texts, each.golds, *marked, *media)).encode("utf-8", "backslashreplace"))
+        digest.update(repr((texts, each.golds, *marked, *checks, *media)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 

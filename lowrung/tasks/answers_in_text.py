@@ -1,11 +1,13 @@
 """answers_in_text: the piece of a text that answers a question about it, or that the text has no answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lowrung.core.answers import Span, Spans
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
 from lowrung.core.task import Row, Task, text_of
+from lowrung.core.words import words
 from lowrung.data.cloze import practice
 from lowrung.metrics.answers import ANSWERS
 
@@ -53,6 +55,7 @@ def _span(text: str, answer: object) -> Span:
     if not isinstance(answer, Mapping):
         raise DataError(f"an answer is {SHAPES}, not {answer!r:.60}")
     start, said = answer.get("start"), answer.get("text")
+    start = answer.get("answer_start") if start is None else start
     if start is None and isinstance(said, str):
         return _found(text, said)
     first = _number(start)
@@ -71,17 +74,23 @@ def _number(value: object) -> int | None:
 
 
 def _found(text: str, said: str) -> Span:
-    """The first place of these words, as they are written if they stand so, else whatever their case."""
-    words = said.strip()
-    if not words:
+    """The first place of this answer that begins and ends as words do, else the first one within words; as it is
+    written if it stands so, else whatever its case."""
+    wanted = said.strip()
+    if not wanted:
         raise DataError("an answer is empty; [] says that the text holds none")
-    at = text.find(words)
-    if at < 0:
-        lowered = text.lower()  # not casefold: as a rule it keeps the places of letters
-        at = lowered.find(words.lower()) if len(lowered) == len(text) else -1
-    if at < 0:
-        raise DataError(f"answer {words!r:.60} does not stand in the text")
-    return Span(at, at + len(words))
+    found, lowered = _places(text, wanted), text.lower()  # not casefold: as a rule it keeps the places of letters
+    if len(lowered) == len(text):
+        found += _places(lowered, wanted.lower())
+    if not found:
+        raise DataError(f"answer {wanted!r:.60} does not stand in the text")
+    borders = words(text) if len(set(found)) > 1 else []
+    starts, ends = {start for start, _ in borders}, {end for _, end in borders}
+    return Span(*next((each for each in found if each[0] in starts and each[1] in ends), found[0]))
+
+
+def _places(text: str, wanted: str) -> list[tuple[int, int]]:
+    return [(found.start(), found.start() + len(wanted)) for found in re.finditer(f"(?={re.escape(wanted)})", text)]
 
 
 TASK = Task(
