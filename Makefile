@@ -14,7 +14,7 @@ install: $(VENV)/.installed  ## Create .venv with lowrung and all its extras (ag
 
 demo: install  ## Adapt the embedded model to the bundled rows, print the tables, answer (under 5 minutes)
 	$(BIN)/lowrung study topic examples/rows/topic --methods ngrams,probe --labels 0,40,all --seeds 2 --out runs/demo-topic
-	$(BIN)/lowrung study entities examples/rows/entities --methods ngrams,probe,top --labels 0,50,all --seeds 2 --out runs/demo-entities
+	$(BIN)/lowrung study entities examples/rows/entities --methods ngrams,probe,top --labels 0,50,all --seeds 1 --out runs/demo-entities
 	$(BIN)/lowrung answer runs/demo-topic "I was charged twice."
 	$(BIN)/lowrung answer runs/demo-entities "Ada Lovelace met Charles Babbage in London."
 	@echo "The reports are $(CURDIR)/runs/demo-topic/report.html and $(CURDIR)/runs/demo-entities/report.html"
