@@ -166,7 +166,9 @@ def test_what_may_pass_is_asked_again(name: str) -> None:
     assert Counter(server.asked) == dict.fromkeys(Counter(server.asked), 2)
 
 
-def test_retry_after_holds_back_every_request() -> None:
+@pytest.mark.parametrize("terms", [{"concurrency": 1}, {"concurrency": 3, "per_minute": 150}])
+def test_retry_after_holds_back_every_request(terms: dict[str, Any]) -> None:
+    """Also those that wait for their turn already."""
     times: list[float] = []
 
     def fault(number: int, body: dict[str, Any]) -> Fault | None:
@@ -174,19 +176,7 @@ def test_retry_after_holds_back_every_request() -> None:
         return Fault(429, headers={"Retry-After": "1"}) if number == 0 else None
 
     with serving(fault=fault) as server:
-        assert answers(remote(server.url, concurrency=1), 3) == right(3)
-    assert times[1] - times[0] >= 1.0
-
-
-def test_retry_after_holds_back_requests_that_wait_for_their_turn() -> None:
-    times: list[float] = []
-
-    def fault(number: int, body: dict[str, Any]) -> Fault | None:
-        times.append(time.monotonic())
-        return Fault(429, headers={"Retry-After": "1"}) if number == 0 else None
-
-    with serving(fault=fault) as server:
-        assert answers(remote(server.url, concurrency=3, per_minute=150), 3) == right(3)
+        assert answers(remote(server.url, **terms), 3) == right(3)
     assert times[1] - times[0] >= 1.0
 
 

@@ -278,7 +278,7 @@ def test_the_verb_says_what_is_wrong(asked, said, capsys):
     assert len(told.splitlines()) == 1
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "0000080000000000"])
 def test_a_port_is_one(port, capsys):
     assert main(["serve", "spelling", f"--port={port}"]) == 2
     assert "a port from 1 to 65535" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def at_least_one(text: str) -> int:
 
 
 def port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= 65535:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"a port from 1 to 65535, not {text!r}")
     return int(text)
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -273,13 +273,21 @@ def _renamed(row: Row, rename: Mapping[str, str], where: str) -> Row:
 
 
 def _found_media(row: Row, folder: Path) -> Row:
+    def found(_: str, name: Any) -> Any:
+        return str(folder / name) if isinstance(name, str) and os.path.isfile(folder / name) else name
+
+    return with_media(row, found)
+
+
+def with_media(row: Row, change: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """The row with `change(column, held)` in the place of each sound and picture, those of listed parts among them."""
+    made = dict(row)
     for column in MEDIA:
-        name = row.get(column)
-        if isinstance(name, str) and os.path.isfile(folder / name):
-            row = {**row, column: str(folder / name)}
-    if isinstance(row.get(LISTED), list):
-        row = {**row, LISTED: [_found_media(part, folder) if isinstance(part, dict) else part for part in row[LISTED]]}
-    return row
+        if column in made:
+            made[column] = change(column, made[column])
+    if isinstance(listed := made.get(LISTED), list):
+        made[LISTED] = [with_media(part, change) if isinstance(part, Mapping) else part for part in listed]
+    return made
 
 
 def needed(task: Task[Any], row: Row, where: str) -> None:

@@ -20,6 +20,7 @@ from lowrung.core.answers import Choice, Prediction
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.data.describing import Description, Format, wordings
+from lowrung.data.swaps import whole
 from lowrung.models.batch import mean_pool
 from lowrung.models.heads import SCALE, Rank
 from lowrung.models.probe import fit_rank
@@ -303,7 +304,7 @@ class Scored:
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Choice]]:
         """One prediction a question, with all options, best first."""
         made = []
-        for share in self.shares([_joined(question) for question in questions]).tolist():
+        for share in self.shares([whole(question) for question in questions]).tolist():
             ranked = sorted(zip(map(Choice, self.options), share, strict=True), key=lambda pair: -pair[1])
             made.append(Prediction(ranked[0][0], min(1.0, ranked[0][1]), tuple(ranked[1:])))
         return made
@@ -366,7 +367,7 @@ def scored(
     """A task for a model that writes, in that of the formats whose answers tell most of the row (mutual information);
     the arguments are those of `worded`."""
     words = tuple(wordings(option, meaning)[-1] for option, meaning in zip(options, meanings, strict=True))
-    texts = [_joined(each) for each in spread(questions, MOST)]
+    texts = [whole(each) for each in spread(questions, MOST)]
     enough = len(texts) >= max(LEAST, 3 * len(options))
     fits, shares = [], []
     for each in formats:
@@ -379,15 +380,10 @@ def scored(
             made = replace(made, turn=turn / TEMPERATURE, offset=offset / TEMPERATURE)
         fits.append(made)
         shares.append((scores @ made.turn.T + made.offset).softmax(-1))
-    whole = torch.stack(shares).mean(0)
-    best = max(range(len(fits)), key=lambda at: criteria(shares[at], whole)[1])
-    tried = told(formats, shares, whole, (best,))
+    mean = torch.stack(shares).mean(0)
+    best = max(range(len(fits)), key=lambda at: criteria(shares[at], mean)[1])
+    tried = told(formats, shares, mean, (best,))
     return replace(fits[best], rows=len(texts), calibrated=enough, tried=tried)
-
-
-def _joined(question: Question) -> str:
-    """All its texts, a line each."""
-    return "\n".join(question.texts)
 
 
 def _told(made: Wording | Scored) -> dict[str, Any]:

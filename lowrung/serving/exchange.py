@@ -11,7 +11,7 @@ from typing import Any
 from lowrung.core.answers import Choice, Choices, Spans
 from lowrung.core.errors import DataError, unknown
 from lowrung.core.task import Row, Task
-from lowrung.data.files import LISTED, MEDIA, iter_rows, write_rows
+from lowrung.data.files import iter_rows, with_media, write_rows
 from lowrung.run.silver import gold_column
 from lowrung.serving.store import Correction, Store, gold_columns, rows_of
 from lowrung.serving.wire import Limits, row_of, sent
@@ -56,17 +56,10 @@ def export(corrections: Iterable[Correction], out: str | Path, passed_over: Call
         nonlocal number
         for row in home_rows(corrections, passed_over):
             number += 1
-            made = _with_files(media, row)
-            if isinstance(listed := made.get(LISTED), list):
-                made[LISTED] = [_with_files(media, each) if isinstance(each, Mapping) else each for each in listed]
-            yield made
+            yield with_media(row, lambda _, content: _filed(media, content))
 
     write_rows(out, rows())
     return number
-
-
-def _with_files(folder: Path, row: Row) -> dict[str, Any]:
-    return {name: _filed(folder, value) if name in MEDIA else value for name, value in row.items()}
 
 
 def _filed(folder: Path, content: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from lowrung.core.errors import DataError
 from lowrung.core.task import Example, Row
 from lowrung.data.splits import folds
+from lowrung.data.swaps import whole
 from lowrung.models.tracked import run_of
 from lowrung.run.compare import Comparison, compare
 from lowrung.run.evaluate import report_of
@@ -134,18 +135,18 @@ def refit(
     reason = _reason(on_new, on_old, worse)
     folder = versions.beside(model)
     folder.mkdir(parents=True, exist_ok=True)
+    takes = better and not dry
     with tempfile.TemporaryDirectory(dir=folder, prefix=".candidate-") as scratch:
         made = learnt([*rows, *weighted(corrections)], "the candidate on all rows", 2 * FOLDS, Path(scratch) / "model")
         version = version_of(made)
-        result = Refit(before, version, better and not dry, reason, len(new), on_new, on_old)
+        if takes and (there := versions.current(model)) != before:
+            takes, reason = False, f"{reason} But {there} has taken the place of {before} meanwhile, and stays."
+        result = Refit(before, version, takes, reason, len(new), on_new, on_old)
         told = json.dumps(result.to_json(), ensure_ascii=False, indent=1)
         (Path(scratch) / "model" / "refit.json").write_text(told + "\n", "utf-8")
         if not (folder / version).exists():
             shutil.move(str(Path(scratch) / "model"), folder / version)
-    if result.promoted and versions.current(model) != before:
-        reason = f"{reason} But {versions.current(model)} has taken the place of {before} meanwhile, and stays."
-        result = replace(result, promoted=False, reason=reason)
-    if result.promoted:
+    if takes:
         versions.promote(model, version, reason)
     else:
         versions.tell(model, **{"from": before, "kept": before, "candidate": version, "why": reason})
@@ -154,7 +155,7 @@ def refit(
 
 def _grouped(example: Example[Any]) -> Example[Any]:
     """With all that is asked alike on one side of each fold: what is held out was not learnt from."""
-    text = "\n".join(example.question.texts)
+    text = whole(example.question)
     return example if example.group or not text.strip() else replace(example, group=text)
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Audio, Image, Question
 from lowrung.core.task import Row, Task
-from lowrung.data.files import LISTED, MEDIA
+from lowrung.data.files import with_media
 from lowrung.serving.batching import cost
 
 HALF = re.compile("[\ud800-\udfff]")
@@ -52,10 +52,7 @@ def row_of(given: Any, limits: Limits) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise DataError(f"a row is an object with columns, not {type(given).__name__}")
     checked(given, limits.deep)
-    row = _with_content(given, limits)
-    if isinstance(listed := row.get("given"), list):
-        row["given"] = [_with_content(part, limits) if isinstance(part, Mapping) else part for part in listed]
-    return row
+    return with_media(given, lambda name, value: _content(name, value, limits))
 
 
 def checked(given: Any, deep: int) -> None:
@@ -95,10 +92,6 @@ def cost_of(questions: list[Question], limits: Limits) -> int:
     if found > limits.tokens:
         raise DataError(f"about {found:,} tokens at once; a request takes at most {limits.tokens:,}: ask in parts")
     return found
-
-
-def _with_content(given: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    return {name: _content(name, value, limits) if name in MEDIA else value for name, value in given.items()}
 
 
 def _content(name: str, value: Any, limits: Limits) -> Any:
@@ -162,16 +155,14 @@ def sent(row: Row) -> dict[str, Any]:
     Raises:
         DataError: it holds what JSON has no form for, or a file that cannot be read.
     """
-    made = {name: _packed_file(value) if name in MEDIA else value for name, value in row.items()}
-    if isinstance(listed := made.get(LISTED), list):
-        made[LISTED] = [sent(each) if isinstance(each, Mapping) else each for each in listed]
+    made = with_media(row, _packed_file)
     try:
         return cast(dict[str, Any], json.loads(json.dumps(made, allow_nan=False)))
     except (TypeError, ValueError) as problem:
         raise DataError(f"row {row.get('id', '')}: cannot be sent as JSON ({problem})") from problem
 
 
-def _packed_file(value: Any) -> Any:
+def _packed_file(_: str, value: Any) -> Any:
     if isinstance(value, Mapping):  # as data sets of the hub have it
         value = value.get("bytes") or value.get("path")
     try:

@@ -221,17 +221,15 @@ function open(at) {
 function answeredNext(row, here) {
   const at = page.queue.findIndex((each) => each.row === row);
   if (at < 0) return;
-  if (!here) {
-    page.queue.splice(at, 1);
-    page.left -= 1;
-    if (page.open > at) page.open -= 1;
-    listed(by("next").contains(document.activeElement) ? page.open ?? 0 : -1);
-    return;
-  }
   const inside = by("next").contains(document.activeElement);
   const told = by("kept").textContent;
   page.queue.splice(at, 1);
   page.left -= 1;
+  if (!here) {
+    if (page.open > at) page.open -= 1;
+    listed(inside ? page.open ?? 0 : -1);
+    return;
+  }
   page.open = null;
   if (!page.queue.length) {
     filled().then(() => { if (inside) (by("queue").querySelector("button") ?? by("more")).focus(); });
