@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,6 +237,16 @@ def test_answer_prints_objects_for_programs(run: Run, models: Path, rows: Path) 
         assert each["confidence"] + each["others"][0][1] == pytest.approx(1, abs=1e-4)
     spans = run("answer", models / "names", "I met Ada", "--json").objects[0]["answer"]
     assert all(each.keys() == {"start", "end", "label"} for each in spans)
+
+
+def test_an_id_that_json_does_not_have_is_written_as_text(run: Run, models: Path, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"id": date(2024, 2, 29), "text": "my parcel"}, {"id": date(2024, 3, 1), "text": None}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    done = run("answer", models / "topic", tmp_path / "rows.parquet", "--json", "--skip-bad")
+    assert [each["id"] for each in done.objects] == ["2024-02-29", "2024-03-01"]
+    assert "error" in done.objects[1]
 
 
 def test_answer_reads_the_standard_input(models: Path) -> None:

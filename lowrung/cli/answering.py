@@ -109,7 +109,7 @@ def _lines(chunk: Sequence[Entry], model: Any, as_json: bool) -> Iterator[str]:
     for entry in chunk:
         if entry.question is None:
             problem = {"id": id_of(entry), "error": entry.problem}
-            yield json.dumps(problem, ensure_ascii=False) if as_json else f"(error: {entry.problem})"
+            yield json.dumps(problem, ensure_ascii=False, default=str) if as_json else f"(error: {entry.problem})"
         else:
             yield (as_object if as_json else in_words)(entry, next(said))
 
@@ -123,7 +123,7 @@ def as_object(entry: Entry, said: Prediction[Any]) -> str:
     from lowrung.run.telling import prediction_json
 
     assert entry.question is not None
-    return json.dumps({"id": id_of(entry), **prediction_json(said, entry.question)}, ensure_ascii=False)
+    return json.dumps({"id": id_of(entry), **prediction_json(said, entry.question)}, ensure_ascii=False, default=str)
 
 
 def in_words(entry: Entry, said: Prediction[Any]) -> str:

@@ -168,6 +168,11 @@ class Question:
         return tuple(part for part in self.given if isinstance(part, str))
 
     @property
+    def whole(self) -> str:
+        """All texts, a line each; an offset in the first text is the same in it."""
+        return "\n".join(self.texts)
+
+    @property
     def kinds(self) -> frozenset[str]:
         """Which of `KINDS` the row gives; what was `Heard` is none of them."""
         return frozenset(kind_of(part) for part in self.given if not isinstance(part, Heard))

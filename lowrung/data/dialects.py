@@ -19,7 +19,7 @@ from lowrung.core.edits import Edit
 from lowrung.core.task import Example
 from lowrung.core.words import words
 from lowrung.data.names import language_of
-from lowrung.data.swaps import Find, Swap, cased, edited, opens, whole
+from lowrung.data.swaps import Find, Swap, cased, edited, opens
 
 HOME = Path(__file__).parent
 _BEFORE, _AFTER = r"(?<![\w'’@/#.\\-])", r"(?![\w@/\\-]|['’.]\w)"  # whole words; none of an address or a compound
@@ -88,7 +88,7 @@ def swap_spelling(example: Example[Any], random: Random) -> Example[Any]:
 
 def spelling_edits(example: Example[Any], random: Random) -> list[Edit]:
     """The edits of `swap_spelling`; nothing is drawn."""
-    text = whole(example.question)
+    text = example.question.whole
     other, begins = dialects(language_of(text)).spelling, opens(text)
     edits = []
     for start, end in words(text):
@@ -107,7 +107,7 @@ def swap_informal(example: Example[Any], random: Random) -> Example[Any]:
 
 def informal_edits(example: Example[Any], random: Random) -> list[Edit]:
     """The edits of `swap_informal`; nothing is drawn."""
-    text = whole(example.question)
+    text = example.question.whole
     known = dialects(language_of(text))
     return _whole_spans(example, _to_formal(text, known) or _to_informal(text, known))
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from lowrung.core.answers import Answer, Choice, Span, Spans, Text
 from lowrung.core.edits import Edit, apply, between
-from lowrung.core.parts import Part, Question
+from lowrung.core.parts import Part
 from lowrung.core.task import Example
 from lowrung.core.words import words
 from lowrung.data.names import Place, distinct, language_of, named, sentence_ends
@@ -144,7 +144,7 @@ def swap_names(example: Example[Any], random: Random) -> Example[Any]:
 
 def name_edits(example: Example[Any], random: Random, known: Known = KNOWN) -> list[Edit]:
     """The edits of `swap_names`; `known` says which first names have a gender."""
-    text = whole(example.question)
+    text = example.question.whole
     places = [place for mentions in _people(example, known) for place in mentions if not _of_a_place(text, place[0])]
     spots = [spot for place in places for spot in _words_in(text, place)]
     pools = [(names, list(drawn)) for names, drawn in zip(known, (FEMININE, MASCULINE), strict=True)]
@@ -169,7 +169,7 @@ def swap_gender(example: Example[Any], random: Random) -> Example[Any]:
 
 def gender_edits(example: Example[Any], random: Random, known: Known = KNOWN) -> list[Edit]:
     """The edits of `swap_gender`; `known` says which first names have a gender."""
-    text = whole(example.question)
+    text = example.question.whole
     language = language_of(text)
     pairs = PAIRS.get(language, ())
     other = {masculine: feminine for feminine, masculine in reversed(pairs) if masculine not in _UNMARKED} | dict(pairs)
@@ -195,7 +195,7 @@ def gender_edits(example: Example[Any], random: Random, known: Known = KNOWN) ->
 def gender_reaches_all(example: Example[Any], known: Known = KNOWN) -> bool:
     """Whether everybody that is named has a first name with a known gender, or only a title that tells it; a swap of
     genders leaves the others as they are, beside pronouns that no longer suit them."""
-    text = whole(example.question)
+    text = example.question.whole
     first = (known[0] | known[1]) - _family_names(text, known)
     for mentions in _people(example, known):
         forms = {word for start, end in mentions for word in text[start:end].split()}
@@ -207,18 +207,13 @@ def gender_reaches_all(example: Example[Any], known: Known = KNOWN) -> bool:
 
 def gender_of_names(example: Example[Any], known: Known = KNOWN) -> str:
     """What all first names that are known are: "feminine" or "masculine"; "" where there is none, or both."""
-    text = whole(example.question)
+    text = example.question.whole
     forms = {text[start:end] for start, end in words(text)} - _family_names(text, known)
     found = [name for name, names in zip(("feminine", "masculine"), known, strict=True) if forms & names]
     return found[0] if len(found) == 1 else ""
 
 
 SWAPS: Mapping[str, Swap] = {"names": swap_names, "gender": swap_gender}
-
-
-def whole(question: Question) -> str:
-    """All texts of a question, a line each: what edits count in. The first text's own offsets stay what they are."""
-    return "\n".join(question.texts)
 
 
 def edited(example: Example[Any], edits: Iterable[Edit]) -> Example[Any]:
@@ -300,7 +295,7 @@ def opens(text: str) -> set[int]:
 
 def _people(example: Example[Any], known: Known) -> list[tuple[Place, ...]]:
     """The names of people, and those that lie in a mark, with all their mentions."""
-    text, first = whole(example.question), known[0] | known[1]
+    text, first = example.question.whole, known[0] | known[1]
     marks = [(each.start, each.end) for each in (*example.question.marks, *_spans(example, people=True))]
     return [
         mentions

@@ -20,7 +20,6 @@ from lowrung.core.answers import Choice, Prediction
 from lowrung.core.errors import ModelError
 from lowrung.core.parts import Question
 from lowrung.data.describing import Description, Format, wordings
-from lowrung.data.swaps import whole
 from lowrung.models.batch import mean_pool
 from lowrung.models.heads import SCALE, Rank
 from lowrung.models.probe import fit_rank
@@ -304,7 +303,7 @@ class Scored:
     def answer(self, questions: Sequence[Question]) -> list[Prediction[Choice]]:
         """One prediction a question, with all options, best first."""
         made = []
-        for share in self.shares([whole(question) for question in questions]).tolist():
+        for share in self.shares([question.whole for question in questions]).tolist():
             ranked = sorted(zip(map(Choice, self.options), share, strict=True), key=lambda pair: -pair[1])
             made.append(Prediction(ranked[0][0], min(1.0, ranked[0][1]), tuple(ranked[1:])))
         return made
@@ -367,7 +366,7 @@ def scored(
     """A task for a model that writes, in that of the formats whose answers tell most of the row (mutual information);
     the arguments are those of `worded`."""
     words = tuple(wordings(option, meaning)[-1] for option, meaning in zip(options, meanings, strict=True))
-    texts = [whole(each) for each in spread(questions, MOST)]
+    texts = [each.whole for each in spread(questions, MOST)]
     enough = len(texts) >= max(LEAST, 3 * len(options))
     fits, shares = [], []
     for each in formats:

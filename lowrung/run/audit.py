@@ -25,7 +25,6 @@ from lowrung.data.swaps import (
     gender_reaches_all,
     name_edits,
     outside_mends,
-    whole,
 )
 from lowrung.metrics.pronoun import GENDER, WORDS
 from lowrung.run.cells import answer_json
@@ -291,7 +290,7 @@ def _moved(example: Example[A], edits: Sequence[Edit], after: Example[A], said: 
 
 
 def _changes(example: Example[A], edits: Sequence[Edit]) -> tuple[tuple[str, str], ...]:
-    text = whole(example.question)
+    text = example.question.whole
     found = ((text[each.start : each.end], each.text) for each in sorted(edits))
     return tuple((old, new) for old, new in found if old != new)
 
@@ -423,8 +422,8 @@ def _flip_json(flip: Flip[Any]) -> dict[str, Any]:
         "row": flip.row + 1,
         "id": flip.before.id,
         "changes": [list(each) for each in flip.changes],
-        "text": whole(flip.before.question),
-        "swapped": whole(flip.after.question),
+        "text": flip.before.question.whole,
+        "swapped": flip.after.question.whole,
         "before": answer_json(flip.said.answer),
         "after": answer_json(flip.then.answer),
         "due": answer_json(flip.due),

@@ -15,7 +15,7 @@ from lowrung.core.answers import Answer, Choice, Choices, Prediction, Span, Span
 from lowrung.core.edits import Edit
 from lowrung.core.task import Example, labels_of
 from lowrung.core.words import words
-from lowrung.data.swaps import cased, first_names, gender_edits, name_edits, whole
+from lowrung.data.swaps import cased, first_names, gender_edits, name_edits
 from lowrung.run.cells import answer_json
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _told(text: str, each: _Tried) -> Counterfactual:
         each.edits,
         tuple(told),
         tuple(kinds[edit] for edit in each.edits),
-        whole(each.after.question),
+        each.after.question.whole,
         each.said.answer,
         each.said.confidence,
     )
@@ -259,7 +259,7 @@ def _words_of_others(example: Example[Any], rows: Sequence[Example[Any]], *, tow
     labels = {label for gold in answers for label in labels_of(gold)}
     for row in rows if answers else ():
         own = labels.isdisjoint(label for gold in row.golds for label in labels_of(gold)) == toward
-        found = {part.casefold() for part in _words_in(whole(row.question)) if part.isalpha()}
+        found = {part.casefold() for part in _words_in(row.question.whole) if part.isalpha()}
         (ours if own else theirs).update(found)
     ranked = sorted(theirs, key=lambda word: -theirs[word] * log((theirs[word] + 1) / (ours[word] + 1)))
     return ranked[:SWAPPED]

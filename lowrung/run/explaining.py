@@ -15,7 +15,7 @@ from lowrung.core.model import Model
 from lowrung.core.parts import Heard, Question
 from lowrung.core.task import Example, Row, labels_of
 from lowrung.core.words import words
-from lowrung.data.swaps import edited, whole
+from lowrung.data.swaps import edited
 from lowrung.run.cells import answer_json
 from lowrung.run.counterfactuals import MOST, Counterfactual, Flips, Held, counterfactuals_of
 from lowrung.run.nearest import Near, nearest_of
@@ -177,7 +177,7 @@ def explain(
     (said,) = model.answer([question])
     if said.answer is None:
         raise ModelError(f"{model.name} has no answer to this text, so that there is none to explain")
-    text = whole(question)
+    text = question.whole
     targets, answer = _targets(question, text, said, target)
     if isinstance(said.answer, Text) and not targets:
         if said.answer.text != question.text:

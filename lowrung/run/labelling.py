@@ -14,7 +14,6 @@ from lowrung.core.answers import Choice, Choices, Prediction
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
 from lowrung.core.words import words
-from lowrung.data.swaps import whole
 from lowrung.run.nearest import vectors_of
 
 MOST = 3000  # rows that are looked at, evenly spaced where there are more
@@ -55,7 +54,7 @@ def label_next(
     said = model.answer(asked)
     unsure = np.array([unsureness(each) for each in said])
     vectors = vectors_of(model, [*asked, *known])
-    vectors[[not whole(each).strip() for each in (*asked, *known)]] = 0.0  # of sounds and pictures it is none
+    vectors[[not each.whole.strip() for each in (*asked, *known)]] = 0.0  # of sounds and pictures it is none
     sides = vectors[: len(asked)], vectors[len(asked) :]
     if any(isinstance(each.answer, Choice | Choices) for each in said):
         taken = _standing_for_many(np.maximum(unsure, FLOOR), *sides, min(n, len(asked)))

@@ -14,7 +14,6 @@ from lowrung.core.errors import DataError
 from lowrung.core.model import Model
 from lowrung.core.parts import Question
 from lowrung.core.task import Example
-from lowrung.data.swaps import whole
 from lowrung.run.cells import answer_json
 
 HASHED = 1 << 9  # places that character n-grams are hashed into
@@ -50,7 +49,7 @@ def nearest_of(model: Model[Any], question: Question, examples: Sequence[Example
 
 
 def _near(at: int, example: Example[Any], cosine: float) -> Near:
-    return Near(at, example.id, whole(example.question), example.golds, cosine)
+    return Near(at, example.id, example.question.whole, example.golds, cosine)
 
 
 def _cosines(model: Model[Any], question: Question, others: Sequence[Question]) -> NDArray[np.float64]:
@@ -71,7 +70,7 @@ def vectors_of(model: Model[Any], questions: Sequence[Question]) -> NDArray[np.f
     """Vectors of length one: of the body of a network, else of hashed character n-grams.  -> (N, D)"""
     from lowrung.models.network import Adapted
 
-    texts = [whole(each) for each in questions]
+    texts = [each.whole for each in questions]
     inner = getattr(model, "inner", model)  # of a cascade
     if isinstance(inner, Adapted):
         import torch

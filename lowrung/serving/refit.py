@@ -14,7 +14,6 @@ from typing import Any
 from lowrung.core.errors import DataError
 from lowrung.core.task import Example, Row
 from lowrung.data.splits import folds
-from lowrung.data.swaps import whole
 from lowrung.models.tracked import run_of
 from lowrung.run.compare import Comparison, compare
 from lowrung.run.evaluate import report_of
@@ -155,7 +154,7 @@ def refit(
 
 def _grouped(example: Example[Any]) -> Example[Any]:
     """With all that is asked alike on one side of each fold: what is held out was not learnt from."""
-    text = whole(example.question)
+    text = example.question.whole
     return example if example.group or not text.strip() else replace(example, group=text)
 
 
