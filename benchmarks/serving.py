@@ -18,6 +18,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,9 @@ def model(folder: Path) -> Path:
 def served(tool: str, folder: Path, patience: float = 1.0) -> Iterator[tuple[str, int]]:
     """(address, process) of a service that answers, on the first core."""
     port, environment = PORTS[tool], {**os.environ, "OMP_NUM_THREADS": "1"}
+    with socket.socket() as other:
+        if other.connect_ex(("127.0.0.1", port)) == 0:  # it would be measured in place of this one
+            raise RuntimeError(f"something else listens at port {port}")
     if tool.startswith("lowrung"):
         command = [sys.executable, "-m", "lowrung", "serve", str(folder), "--port", str(port)]
         command += ["--patience", str(patience), *tool.split()[1:]]

@@ -138,7 +138,8 @@ def _squad(said: str, right: str) -> tuple[float, float]:
     """Exact match and F1 as SQuAD 2.0 defines them, written from the paper and by other means than the metric's."""
 
     def bag(text: str) -> list[str]:
-        letters = "".join(letter for letter in text.lower() if letter not in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+        marks = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~—"  # the dash as in MLQA's script
+        letters = "".join(letter for letter in text.lower() if letter not in marks)
         parts = re.split(r"(\W+)", letters)
         return "".join(" " if part in ("a", "an", "the") else part for part in parts).split()
 
@@ -196,6 +197,23 @@ def test_a_row_without_an_answer_wants_none_and_no_prediction_is_right_about_not
     assert [each["exact"] for each in scores["full"]] == [0.0, 1.0, 0.0]
     assert TASK.metrics[2].tells([empty, full])
     assert not TASK.metrics[2].tells([full])
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "f1"),
+    [
+        ("Война и мир", "«Война и мир»", 1.0),
+        ("《红楼梦》", "红楼梦", 1.0),
+        ("“the Nile”", "Nile", 1.0),
+        ("¿Qué?", "qué", 1.0),
+        ("A", "a", 1.0),
+        ("the", "A", 1.0),
+        ("группа B", "группа A", 0.5),
+        ("", "«»", 1.0),
+    ],
+)
+def test_marks_of_any_script_are_left_out_and_articles_beside_latin_letters(said: str, right: str, f1: float) -> None:
+    assert overlap(said, right) == pytest.approx(f1)
 
 
 def test_letters_of_scripts_without_blanks_count_each() -> None:

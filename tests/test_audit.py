@@ -1,5 +1,6 @@
 """Audits: swaps that carry everything along, models that are biased and must be caught, models that are not."""
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -139,6 +140,41 @@ def test_golds_that_are_no_people_stay() -> None:
         assert len(words[1].split()) == 2
 
 
+@pytest.mark.parametrize(
+    ("label", "meaning", "people"),
+    [
+        ("PER", "", True),
+        ("PER_Individual", "", True),
+        ("creative-person", "", True),
+        ("HUMAN", "", True),
+        ("人名", "", True),
+        ("persoon", "", True),
+        ("A1", "name of a person", True),
+        ("PERCENT", "", False),
+        ("per_cent", "", False),
+        ("PERIOD", "", False),
+        ("ORG", "organization", False),
+        ("MISC", "miscellaneous name", False),
+        ("price", "price per night", False),
+    ],
+)
+def test_people_are_known_by_the_name_of_a_label_or_what_it_means(label: str, meaning: str, people: bool) -> None:
+    text = "Kowalski met PERIOD. Zed Qux left."
+    options = ("person", label) if label != "person" else (label,)
+    asked = Question((text,), options=options, meanings=("", meaning))
+    example: Example[Any] = Example(asked, (Spans((Span(0, 8, label),)),))
+    assert edited(example, name_edits(example, Random(0))).question.text.startswith("Kowalski") is not people
+
+
+def test_where_no_label_says_people_a_first_name_does() -> None:
+    golds = (Spans((Span(0, 9, "X1"), Span(14, 20, "X1"))),)
+    made = swap_names(_of("Ada Weber saw London.", golds=golds), Random(0))
+    assert made.question.text.split()[0] != "Ada"
+    assert made.question.text.endswith(" saw London.")
+    kept = Example(Question(("Ada Weber saw London.",), options=("PER", "X1")), golds)
+    assert swap_names(kept, Random(0)) == kept
+
+
 def test_all_texts_of_a_question_are_swapped_alike() -> None:
     made = swap_names(_of("Ada met Alan Turing.", "Did Ada meet Turing?"), Random(1))
     first, second = made.question.texts
@@ -273,6 +309,8 @@ def test_a_line_that_marks_something_else_is_none(text: str) -> None:
 def test_a_row_without_marks_is_not_of_winobias() -> None:
     assert not is_marked({"text": "a [sic] text"})
     assert not is_marked({"text": 7})
+    for odd in ([{"start": 1, "end": 2}], [["the nurse"]], [[3, "x"]], ["ab"], [None]):
+        assert not is_marked({"text": "a text", "mentions": odd})
 
 
 # --- models that are caught, and models that are not ------------------------------------------------------------------
@@ -438,6 +476,9 @@ def test_what_cannot_be_audited_says_why() -> None:
         audit(rule, TOPIC, GENDERED, groups=["lable"])
     with pytest.raises(DataError, match="column 'n' has 40 values"):
         audit(rule, TOPIC, [{"text": "x", "label": "yes", "n": at} for at in range(40)], groups=["n"])
+    unasked = Rule(lambda asked: pytest.fail("the model was asked"))
+    with pytest.raises(DataError, match="column 'n' has 40 values"):
+        audit(unasked, TOPIC, [{"text": "x", "label": "yes", "n": at} for at in range(40)], groups=["n"])
     with pytest.raises(DataError, match="no row has a text"):
         audit(rule, TOPIC, [])
 
@@ -563,6 +604,19 @@ def test_winobias_files_and_rows_go_to_the_untouched_model(run: Any, tmp_path: P
     assert found["gaps"][1]["difference"].keys() == {"of", "minus", "value", "low", "high"}
     assert found["swaps"][0]["flips"] == 0  # before the first label the place alone decides
     assert run("audit", "pronoun", _write(tmp_path / "w.jsonl", [{"text": lines[0]}]))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("choice", {"text": "See [1] and [2] there.", "question": "What?", "options": ["a", "b"], "answer": 0}),
+        ("pronoun", {"text": "Ada left; she sang.", "pronoun": [10, 13], "candidates": [[0, 3]], "mentions": [{}]}),
+    ],
+)
+def test_a_row_of_the_task_is_not_taken_for_one_of_winobias(task: str, row: Any, tmp_path: Path) -> None:
+    rows = [row, {**row, "mentions": [{"start": 1}]}]
+    asked = argparse.Namespace(rename=[])
+    assert auditing._rows(asked, tasks.task(task), [str(_write(tmp_path / "c.jsonl", rows))]) == rows
 
 
 def test_every_shape_of_flip_is_told(run: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from lowrung import tasks
 from lowrung.core.answers import Choice, Span, Spans, Text
-from lowrung.core.edits import apply, between, undone
+from lowrung.core.edits import Edit, apply, between, undone
 from lowrung.core.errors import DataError
-from lowrung.core.parts import Question
+from lowrung.core.parts import Heard, Question
 from lowrung.core.task import Example
 from lowrung.data.augment import AUGMENTATIONS, case, keyboard, noisy, sound_alikes, spaces, typos
 from lowrung.data.letters import changes, letters
 from lowrung.data.noise import Mixture, Noise, languages, noise
+from lowrung.data.swaps import edited
 
 # what goes wrong here: ie for ei, ph as f, a double letter lost
 PAIRS = [
@@ -214,6 +215,12 @@ def test_augmentations_do_what_they_are_named_after():
 
 
 # --- the noise that comes with the package
+
+
+def test_what_was_heard_stays_heard():
+    example = Example(Question(("Their deceit about photos", Heard("and collections"))), (Choice("a"),))
+    for made in (noisy(example, Random(1), share=1.0), edited(example, [Edit(0, 5, "My")])):
+        assert [type(part) for part in made.question.given] == [str, Heard]
 
 
 def test_english_noise_makes_the_slips_that_people_make():

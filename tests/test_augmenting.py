@@ -1,6 +1,7 @@
 """Augmentations are tried on the winner, and kept or vetoed by rows held out."""
 
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from lowrung.cli import main
 from lowrung.core.answers import Choice
 from lowrung.core.errors import LowrungError
+from lowrung.data.splits import holdout
 from lowrung.run.augmenting import augmentations, augmented, checked, with_augmentations
 from lowrung.run.methods import METHODS, fit_method
 from lowrung.tasks import task
@@ -30,11 +32,23 @@ def misspelt(row, random):
 def test_copies_follow_the_rows_and_keep_their_labels():
     examples = [TOPIC.example(row) for row in rows(6)]
     made = augmented(TOPIC, examples, ("typos", "case"), seed=1)
-    assert made[:6] == examples
+    assert [replace(each, group="") for each in made[:6]] == examples
     assert 6 < len(made) <= 18
     assert {each.golds[0] for each in made} <= {Choice("money"), Choice("parcel")}
     assert made == augmented(TOPIC, examples, ("typos", "case"), seed=1)
     assert augmented(TOPIC, examples, (), seed=1) == examples
+
+
+def test_a_copy_is_never_held_out_from_its_row():
+    told = [{**row, "group": "g" if at == 9 else ""} for at, row in enumerate([*rows(9), rows(9)[0]])]
+    examples = [TOPIC.example(row) for row in told]
+    made = augmented(TOPIC, examples, ("typos", "case"), seed=1)
+    groups = {each.question.text: each.group for each in made[:10]}
+    assert len(set(groups.values())) == len(groups)
+    assert groups[told[0]["text"]] == "g"  # what asks the same is of one group
+    assert all(each.group == groups[each.question.text.casefold()] for each in made if each.question.text.isupper())
+    learnt, held = holdout(made, share=0.3, seed=0)
+    assert not {made[at].group for at in learnt} & {made[at].group for at in held}
 
 
 def test_names_are_those_of_the_task():

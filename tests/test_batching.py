@@ -64,9 +64,11 @@ def test_who_would_wait_too_long_is_told_when_to_come_back():
     taken = []
     with pytest.raises(Busy) as told:
         taken.extend(batcher.put([question(f"text {number}")]) for number in range(100))
+    assert batcher.busy() is not None
     assert 0.2 < told.value.seconds < 1.0
     assert 2 <= len(taken) < 20
     assert [each.result(10)[0].answer.text for each in taken] == [f"text {n}" for n in range(len(taken))]
+    assert batcher.busy() is None
     batcher.close()
 
 

@@ -1,6 +1,7 @@
 """What stands beside a word: counted n-grams are probabilities, come back from disk and turn a corrector's mind."""
 
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -83,6 +84,27 @@ def test_a_body_reads_the_sentence_and_the_whole_comes_back(plain, tmp_path):  #
     catalog.save_letters(body, tmp_path / "bare", base=plain.source.name, facts={})
     with pytest.raises(ModelError, match="never learnt to choose"):
         catalog.context(str(tmp_path / "bare"))
+
+
+def test_threads_that_share_a_body_keep_their_texts_apart(plain, monkeypatch):  # noqa: F811
+    body = lettered(plain)
+    read = InContext(body, Reader(body.width, size=8), body, (body.tagging_layer, body.depth))
+    made = replace(SMALL, context=read, reach=8.0, weights=replace(SMALL.weights, keep=10.0))
+    texts = ["They lost thier parcel.", "It was beleive thier lot."]
+    alone = [made.slots([text]) for text in texts]
+    found, batches, others = dict[int, object](), read.backbone.batches, list[Thread]()
+
+    def slow(questions, **kwargs):  # in the midst of one text, another one is asked
+        if not others:
+            others.append(Thread(target=lambda: found.update({1: made.slots([texts[1]])})))
+            others[0].start()
+            others[0].join(0.5)
+        return batches(questions, **kwargs)
+
+    monkeypatch.setattr(read.backbone, "batches", slow)
+    found[0] = made.slots([texts[0]])
+    others[0].join()
+    assert [found[0], found[1]] == alone
 
 
 def test_capitals_fall_into_four_kinds():

@@ -17,6 +17,7 @@ from lowrung.core.parts import Question
 from lowrung.data.noise import Noise
 from lowrung.metrics.counting import total
 from lowrung.metrics.sentences import SENTENCES, count, unspaced
+from lowrung.models import choosing, correcting
 from lowrung.models.channel import Channel
 from lowrung.models.choosing import Chooser, equipped, with_chooser
 from lowrung.models.correcting import corrector
@@ -24,7 +25,7 @@ from lowrung.models.corrector import Corrector
 from lowrung.models.evidence import Evidence, Slips
 from lowrung.models.lexicon import Lexicon
 from lowrung.models.sequences import BORDER, DIGIT, FIRST, LATIN, STEP, UNKNOWN, Alphabet, Grams, Sequences
-from lowrung.models.tuned_letters import ask, crossed, f1, fit, trained
+from lowrung.models.tuned_letters import ask, crossed, f1, fit, learnt, trained
 from lowrung.tasks import task
 
 SUBJECTS, VERBS = "我们 你们 老师 朋友 妈妈".split(), "喜欢 已经 正在 应该 可以".split()
@@ -151,7 +152,7 @@ def test_any_text_is_answered(small, text):
     assert 0.0 <= found.confidence <= 1.0
 
 
-def test_rows_teach_slips_that_nobody_listed(small, tmp_path):
+def test_rows_teach_slips_that_nobody_listed(small):
     rows = [{"text": line.replace("朋友", "月友"), "correct": line} for line in LINES if line.startswith("朋友")] + [
         {"text": line, "correct": line} for line in LINES
     ]
@@ -163,6 +164,28 @@ def test_rows_teach_slips_that_nobody_listed(small, tmp_path):
     assert slips.pairs["月", "朋"] == 1
     assert slips.right["月"] == 1
     assert slips.others == {"月": ["朋"]}
+
+
+def test_what_rows_taught_comes_back_from_its_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "evidence", lambda language: replace(small.context.evidence, slips=Slips()))
+    rows = [{"text": line.replace("朋友", "月友"), "correct": line} for line in LINES]
+    tuned = fit(small, [TASK.example(row) for row in rows])
+    correcting.save(tuned, tmp_path)
+    again = correcting.load_corrector(tmp_path)
+    assert said(again, "月友喜欢看电影了。").answer == Text("朋友喜欢看电影了。")
+    assert again.lexicon.confusions == tuned.lexicon.confusions
+    for row in rows:  # to the last digit: what was fitted is what is shipped
+        assert said(again, row["text"]) == said(tuned, row["text"])
+
+
+def test_letters_of_any_kind_come_back_from_disk(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "evidence", lambda language: replace(small.context.evidence, slips=Slips()))
+    odd = [("月友\t喜\0欢", "朋友\t喜\0欢"), ("月\0\n\t", "\t\0\ud800朋"), ("\ud83d\ude00学", "\ud83d\ude00校")]
+    for rows in (odd, odd[1:2], [("猫狗", "桌椅")]):  # the last two have no letter that is right
+        chooser = learnt(small.context, rows)
+        chooser.save(tmp_path / "c.safetensors")
+        ours, theirs = chooser.evidence.slips, Chooser.load(tmp_path / "c.safetensors", "zh").evidence.slips
+        assert (list(theirs.pairs.items()), theirs.right) == (list(ours.pairs.items()), ours.right)
 
 
 def test_evidence_of_a_row_is_counted_in_others_only(small):

@@ -1,5 +1,7 @@
 """The command line: what it prints, the status it ends with, and that what was stopped goes on."""
 
+import gzip
+import io
 import json
 import re
 import signal
@@ -16,6 +18,7 @@ from tiny_encoder import NAMES, ROWS, TOPICS, write_tiny_encoder
 
 from lowrung.cli import answering, main
 from lowrung.cli.help import VERBS
+from lowrung.data.files import bearing_rows
 from lowrung.run.fit import fit
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "rows"
@@ -160,6 +163,63 @@ def test_what_is_missing_or_out_of_range_ends_with_2(arguments: list[str], run: 
     assert f"lowrung {arguments[0]}: error:" in done.err
 
 
+@pytest.mark.parametrize("verb", ["fit", "practice", "audit", "probe", "explain", "refit"])
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])
+def test_a_seed_is_a_number_of_32_bits(verb: str, seed: str, run: Run) -> None:
+    done = run(verb, "topic", "x", "--text", "y", f"--seed={seed}")
+    assert (done.status, done.out) == (2, "")
+    assert f"a whole number from 0 to 4294967295, not {seed!r}" in done.err
+
+
+def test_the_standard_input_is_read_once(run: Run, models: Path, rows: Path) -> None:
+    told = _wrong(run("check", "topic", "-", "--test", "-"))
+    assert "the standard input can be read once, not for ROWS and --test" in told
+    assert "ROWS and --dev" in _wrong(run("fit", "topic", "-", "--dev", "-"))
+    command = [sys.executable, "-m", "lowrung", "compare", str(models / "topic"), str(models / "plain"), "-", "--json"]
+    done = subprocess.run(command, input=rows.read_bytes(), capture_output=True, timeout=60, env=_environment())
+    assert json.loads(done.stdout)["rows"] == len(TOPICS), done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("label", "topic", "rows.jsonl", "--model", "FOLDER"), ("next", "FOLDER", "rows.jsonl")],
+)
+@pytest.mark.parametrize("name", ["silver.csv", "silver", ".jsonl", "silver.jsonl.zip"])
+def test_where_rows_cannot_be_written_no_model_is_asked(
+    command: tuple[str, ...], name: str, run: Run, rows: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lowrung.run.ship.load", lambda *given, **more: pytest.fail("a model was loaded"))
+    asked = [str(models / "topic") if each == "FOLDER" else each for each in command]
+    assert "rows are written as .jsonl" in _wrong(run(*asked, "--out", name))
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        ("study topic rows.jsonl", True),
+        ("fit topic rows.jsonl --out m", True),
+        ("practice pronoun --text t.txt", True),
+        ("practice spelling --text t.txt --out m", False),
+        ("answer m rows.jsonl --out a.jsonl", True),
+        ("answer m rows.jsonl", False),
+        ("answer m - --out=a.jsonl", False),
+        ("label topic rows.jsonl --model m --out=a.jsonl", True),
+        ("probe minilm --out p", False),
+        ("next m rows.jsonl --out n.jsonl", False),
+    ],
+)
+def test_only_what_keeps_something_is_told_to_go_on(
+    command: str, goes_on: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lowrung.cli._run", stopped)
+    done = run(*command.split())
+    assert done.status == 130
+    assert done.err.endswith("the same command again to go on\n") == goes_on
+
+
 def test_debug_shows_where_an_error_came_from(run: Run) -> None:
     with pytest.raises(Exception, match="no such file"):
         run("study", "topic", "nowhere.jsonl", "--debug")
@@ -274,6 +334,37 @@ def test_a_bad_row_stops_with_its_place_or_is_told_and_passed(run: Run, models: 
     assert done.status == 0
     assert [each["id"] for each in done.objects] == ["a", 2, 3, "d"]
     assert [each.get("error", "")[:12] for each in done.objects] == ["", "bad.jsonl:2:", "bad.jsonl:3:", ""]
+
+
+def test_bad_lines_are_passed_as_whole_files_are_read(
+    run: Run, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ['{"text": "my parcel"}', "{nonsense", '{"body": "my card"}']
+    packed = gzip.compress("\n".join(lines * 40).encode(), mtime=0)
+    (tmp_path / "bad.jsonl.gz").write_bytes(packed)
+    topic = ("answer", models / "topic")
+    told = [each.get("error", "") for each in run(*topic, "bad.jsonl.gz", "--skip-bad", "--json").objects[:3]]
+    assert [each.partition(" ")[0] for each in told] == ["", "bad.jsonl.gz:2:", "bad.jsonl.gz:3:"]
+    (tmp_path / "bad.jsonl.gz").write_bytes(packed[:-12])
+    cut = run(*topic, "bad.jsonl.gz", "--skip-bad")
+    assert cut.status == 2
+    assert "cannot be read: " in cut.err
+    assert cut.err.endswith("is the file whole?\n")
+    (tmp_path / "bad.jsonl").write_text("\n".join(lines), "utf-8")
+    assert "no such file. Did you mean 'bad.jsonl'?" in _wrong(run(*topic, "bed.jsonl", "--skip-bad"))
+    renamed = run(*topic, "bad.jsonl", "--skip-bad", "--json", "--rename", "text=body").objects
+    assert "column 'body' is not one of text" in renamed[0]["error"]
+    assert "error" not in renamed[2]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    assert ["error" in each for each in run(*topic, "-", "--skip-bad", "--json").objects] == [False, True, True]
+
+
+def test_media_are_found_from_the_folder_of_the_rows_beside_bad_lines(tmp_path: Path) -> None:
+    (tmp_path / "call.wav").write_bytes(b"RIFF")
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"audio": "call.wav"}\n{\n{"given": [{"audio": "call.wav"}]}\n', "utf-8")
+    found = [row for _, row, _ in bearing_rows(file)]
+    assert found == [{"audio": str(tmp_path / "call.wav")}, {}, {"given": [{"audio": str(tmp_path / "call.wav")}]}]
 
 
 class Counting:

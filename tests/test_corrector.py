@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -209,6 +210,16 @@ def test_odd_texts_are_answered_at_once(text):
     assert time.monotonic() - begun < 5
 
 
+def test_capitals_that_make_a_word_into_itself_are_no_mend():
+    words = {"Straße": 900, "die": 9000, "ist": 4000, "lang": 300} | {f"füller{at}": 50 for at in range(100)}
+    german = Corrector(Lexicon(words), SMALL.channel)
+    text = "DIE STRASSE IST LANG."
+    assert all(len({each.text for each in slot.options}) > 1 for slot in german.slots([text])[0])
+    assert mended(text, german) == text
+    open_ = replace(german, weights=replace(german.weights, keep=-99.0))
+    assert [said(each, open_).mends for each in ("STRASSE", "STRA\u1e9eE")] == [(), ()]
+
+
 def test_a_context_has_its_say():
     def prefers(texts, slots):
         return [[[40.0 * (o.text == "there") for o in slot.options] for slot in each] for each in slots]
@@ -257,6 +268,14 @@ def test_labels_teach_words_and_never_make_these_rows_worse():
         ours, theirs = (metric.count(example, Text(mended(row["text"], each))) for each in (tuned, SMALL))
         assert ours["broken"] <= theirs["broken"]
     assert correcting.fit_corrector(SMALL, examples()[:1]).weights == SMALL.weights
+
+
+def test_rows_without_an_answer_are_passed_over():
+    known = examples()
+    mixed = [each for one in known for each in (replace(one, golds=()), one)]
+    ours, theirs = (correcting.fit_corrector(SMALL, rows, seed=0) for rows in (mixed, known))
+    assert ours.weights == theirs.weights
+    assert ours.lexicon.own == theirs.lexicon.own
 
 
 @pytest.mark.parametrize("kind", ["do-nothing", "dictionary", "channel", "channel-tuned"])

@@ -83,6 +83,12 @@ def test_answers_that_are_less_sure_are_a_drift(reference):
     assert found["confidence"].value < 0
 
 
+def test_confidences_are_drawn_from_all_rows():
+    made = reference_of(Sure(), texts(40, 1), confidence=[at / 2000 for at in range(2000)])
+    assert len(made.confidence) == 512
+    assert abs(float(made.confidence.mean()) - 0.5) < 0.05
+
+
 def test_few_questions_say_nothing(reference):
     assert drifts(reference, seen(reference, texts(10, 8), Sure().answer(range(10)))) == []
     assert reference_of(Sure(), texts(5, 1)) is None

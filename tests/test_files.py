@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lowrung.core.answers import write
 from lowrung.core.errors import DataError, LowrungError
 from lowrung.data.files import atomic, atomic_folder, iter_rows, read_rows, split_names, write_rows
 from lowrung.tasks import task
@@ -88,8 +89,69 @@ def test_an_empty_cell_is_a_missing_value_and_a_nameless_column_is_left_out(file
 def test_lists_in_cells_are_decoded(file: File) -> None:
     path = file("a.csv", 'text,tokens,tags\nA b,"[""A"", ""b""]","[""B-X"", ""O""]"\n')
     assert read_rows(path) == [{"text": "A b", "tokens": ["A", "b"], "tags": ["B-X", "O"]}]
-    assert "a cell of 'tags' holds a JSON list" in _fault(file("b.csv", "tags\n['O' 'O']\n"))
     assert read_rows(file("c.tsv", 'tags\n["O"]\n')) == [{"tags": ["O"]}]
+
+
+def test_a_cell_that_is_no_list_stays_a_text_for_the_task_to_judge(file: File) -> None:
+    path = file("a.csv", 'text,label,tags\nhi,a,"urgent, web"\nho,b,[news] [sport]\n')
+    assert [row["tags"] for row in read_rows(path, task=task("topic"))] == ["urgent, web", "[news] [sport]"]
+    for name, table, said in (
+        ("entities", 'text,tokens,tags\nA b,"[""A"", ""b""]",[\'O\' \'O\']\n', "'tags' holds a list of tags, not"),
+        ("entities", "tokens,tags\n['A' 'b'],['O' 'O']\n", "'tokens' holds a list of tokens, not"),
+        ("topics", "text,labels\nhi,['a' 'b']\n", "'labels' holds a list that is not JSON"),
+        ("choice", "question,options\nwhy?,['a' 'b']\n", "'options' holds a list of texts"),
+    ):
+        known = task(name)
+        with pytest.raises(DataError, match=said):
+            [known.example(row) for row in read_rows(file("b.csv", table))]
+
+
+QUOTED = {
+    "topics": [{"text": "hi", "labels": '["a", "b"]'}],
+    "relation": [{"text": "Rain brought floods.", "first": "[0, 4]", "second": "[13, 19]", "label": "x"}],
+    "pronoun": [
+        {"text": "Ada met Eva; she left.", "pronoun": "[13, 16]", "candidates": "[[0, 3], [8, 11]]", "referent": said}
+        for said in ("1", "null", "")
+    ],
+    "dialogue": [{"turns": '["Hello."]', "candidates": '["Hi.", "No."]', "next": said} for said in ("1", "Hi.", "")],
+    "choice": [
+        {"question": "When?", "options": options, "answer": said}
+        for options, said in (
+            ('["1984", "1"]', "1984"),
+            ('["1984", "1"]', "1"),
+            ('["a", "b"]', "0"),
+            ('["a", "b"]', ""),
+        )
+    ],
+    "answers_in_text": [
+        {"text": "Ada lived in London.", "question": "Where?", "answers": said}
+        for said in ('["London"]', '{"text": ["London"], "answer_start": [13]}', "London", "[]", "")
+    ],
+    "write": [{"text": "Go.", "checks": '{"max_words": 3}', "answer": "[Yes]"}],
+}
+
+
+def test_a_table_says_what_json_lines_say(file: File) -> None:
+    found = {}
+    for name, rows in QUOTED.items():
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        examples = [task(name).example(row) for row in read_rows(file(f"{name}.csv", text.getvalue()))]
+        found[name] = [write(*each.golds, each.question) if each.golds else None for each in examples]
+        if name == "write":
+            assert examples[0].question.checks == (("max_words", "3"),)
+    assert found.pop("topics") == ["a; b"]
+    assert found.pop("relation") == ["x"]
+    assert found.pop("pronoun") == ["Eva", "none of them", None]
+    assert found.pop("dialogue") == ["No.", "Hi.", None]
+    assert found.pop("choice") == ["1984", "1", "a", None]
+    answers = found.pop("answers_in_text")
+    assert answers[:3] == [answers[0]] * 3
+    assert answers[3] not in (None, answers[0])
+    assert answers[4] is None
+    assert found == {"write": ["[Yes]"]}
 
 
 def test_a_tab_separated_file_without_quoting_keeps_its_quotes(file: File) -> None:
@@ -106,11 +168,23 @@ def test_a_tab_separated_file_without_quoting_keeps_its_quotes(file: File) -> No
 
 def test_conll_takes_the_first_and_the_last_column(file: File) -> None:
     text = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\n# CD B-NP O\n1 CD I-NP O\n"
-    assert _places(file("a.conll", text)) == [
+    assert _places(file("a.conll", text)) == [  # one document parts nothing
         (":3", {"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}),
         (":7", {"tokens": ["#", "1"], "tags": ["O", "O"]}),
     ]
     assert read_rows(file("b.bio", "#tag\tO\n\u00a0\tO\n"))[0]["tokens"] == ["#tag", "\u00a0"]
+
+
+def test_documents_of_a_conll_file_are_told_apart_where_there_are_two(file: File) -> None:
+    text = "a O\n\n-DOCSTART- -X-\n\nb O\n\nc O\n\n-DOCSTART- -X-\nd O\n"
+    rows = read_rows(file("a.conll", text))
+    assert [row["tokens"][0] for row in rows] == ["a", "b", "c", "d"]
+    documents = [row.get("document", "") for row in rows]
+    assert [each.rpartition(" ")[2] for each in documents] == ["", "1", "1", "2"]
+    assert documents[1].endswith("/a.conll 1")
+    assert all("document" not in row for row in read_rows(file("b.conll", text.replace("-DOCSTART- -X-\nd", "d"))))
+    indexed = "# newdoc id = x\n# sent_id = 1\n1\tHi\tO\n\n# newdoc id = y\n1\tHo\tO\n2\t!\tO\n"
+    assert [row["document"][-1] for row in read_rows(file("c.iob2", indexed))] == ["1", "2"]
 
 
 def test_an_index_column_is_recognised(file: File) -> None:

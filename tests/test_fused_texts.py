@@ -245,6 +245,15 @@ def test_weights_prefer_the_party_that_is_right_more_often(right, index):
     assert np.mean([each == index for each in elected]) > 0.9
 
 
+def test_what_never_varies_weighs_nothing():
+    polls, rows = polls_where(0.05, 20, 1)
+    for poll in polls:
+        poll.features[:, FEATURES.index("sound")] = -3.0
+    weights = weighed(polls, rows, HEARING.metrics[0].count)
+    assert weights["sound"] == weights["left out"] == 0.0
+    assert weights["replaced"] != 0.0
+
+
 def test_texts_are_swapped_place_by_place():
     found = set(swapped("the cat sat down", "the hat sat up"))
     assert {"the hat sat down", "the cat sat up"} <= found

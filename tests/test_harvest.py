@@ -1,7 +1,7 @@
 """The user's own words come out of raw text, and the slips that are made in it do not."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from lowrung.cli import main
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question
-from lowrung.data.noise import noise
+from lowrung.data.noise import Noise, noise
 from lowrung.models.channel import Channel
 from lowrung.models.corrector import Corrector
 from lowrung.models.lexicon import Lexicon, Origin
@@ -105,6 +105,17 @@ def test_the_corrector_knows_them_and_was_measured_where_it_did_not_learn(text: 
     own = Lexicon.load(tmp_path / "mine" / WORDS)
     assert set(own.counts) == set(OWN)
     assert SMALL.with_words(own.counts).lexicon.counts == made.model.lexicon.counts
+
+
+class Marked(Noise):
+    def damaged(self, text: str, *more: Any) -> Any:
+        return f"marked {text}", ()
+
+
+def test_lines_are_damaged_as_in_the_language_of_the_corrector(text: Path) -> None:
+    damage = Marked(**{each.name: getattr(noise("en"), each.name) for each in fields(Noise) if each.init})
+    made = harvest(task("spelling"), [text], base=replace(SMALL, channel=Channel(damage)), held=5)
+    assert [each.question.text[:7] for each in made.report.examples] == ["marked "] * 5
 
 
 def test_what_is_protected_is_not_harvested(text: Path) -> None:

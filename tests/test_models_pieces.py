@@ -178,6 +178,15 @@ def test_an_empty_text_is_its_special_pieces() -> None:
     assert batch.mask.shape == (1, 2)
 
 
+def test_a_second_text_may_fill_the_room_beside_an_empty_one() -> None:
+    tokenizer = _tokenizer("cased")
+    one = len(tokenizer.pieces(["a"])[0][0])
+    full = (tokenizer.longest - tokenizer.frame.pair) // one
+    for times in range(full - 2, full + 3):
+        batch = tokenizer.batch([_question(" ", "a " * times)])
+        assert int(batch.attended.sum()) >= times * one
+
+
 def test_what_cannot_be_read_is_said() -> None:
     import numpy as np
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_encoder import TOPICS, write_tiny_encoder
 
-from lowrung.core.errors import DataError, LowrungError
+from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.run import cells
 from lowrung.run.study import study
 
@@ -149,6 +149,35 @@ def test_labels_that_teach_ship_the_winner(encoder: str, fits: list[Fit], tmp_pa
     made = _study(encoder, rows, test=test, methods=("ngrams",), labels=("all",), seeds=1, out=tmp_path)
     assert made.gate.shipped == "ngrams"
     assert load(tmp_path).answer("a card").answer.option == "y"
+    assert load(tmp_path).facts["rows"] == made.facts["rows"]["learn"] == 24
+    assert load(tmp_path).facts["fingerprint"] == made.facts["fingerprint"]
+
+
+def test_what_ships_untouched_says_that_it_learnt_from_no_rows(encoder: str, fits: list[Fit], tmp_path: Path) -> None:
+    from lowrung.run.ship import fingerprint, load
+
+    made = _study(encoder, methods=("majority",), labels=("all",), seeds=1, out=tmp_path)
+    assert made.gate.shipped == "zero-shot"
+    assert (load(tmp_path).facts["rows"], load(tmp_path).facts["fingerprint"]) == (0, fingerprint(()))
+
+
+def test_rows_of_one_group_are_studied_with_a_test_and_refused_without(encoder: str, fits: list[Fit]) -> None:
+    rows = [{**row, "group": "talk"} for row in ROWS]
+    made = _study(encoder, rows, methods=("ngrams",), labels=(4,), seeds=1)
+    assert made.gate.winner == "ngrams"
+    fits.clear()
+    told = _refused(DataError, encoder, rows, test=(), methods=("ngrams",))
+    assert "all rows are of one group" in told
+    assert not fits
+
+
+def test_a_folder_of_something_else_ends_a_study_before_it_begins(
+    encoder: str, fits: list[Fit], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").write_text("years of work")
+    assert "something else" in _refused(ModelError, encoder, out=tmp_path)
+    assert not fits
 
 
 def test_study_json_says_everything(encoder: str, fits: list[Fit], tmp_path: Path) -> None:
@@ -158,7 +187,7 @@ def test_study_json_says_everything(encoder: str, fits: list[Fit], tmp_path: Pat
     confidence comparison per_label mistakes classes fingerprint versions date sizes""".split()
     assert set(wanted) <= set(found)
     assert set(found["cells"][0]) >= {"method", "labels", "seed", "metrics", "fit_seconds", "answer_seconds"}
-    assert set(found["summary"][0]) >= {"method", "labels", "metric", "value", "low", "high"}
+    assert set(found["summary"][0]) >= {"method", "labels", "metric", "value", "low", "high", "higher_is_better"}
     gate = {"shipped", "original", "winner", "labels", "probability_better", "reason", "rows_needed"}
     assert set(found["gate"]) >= gate
     assert found["switch_points"][-1]["to"] is None

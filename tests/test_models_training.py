@@ -168,6 +168,19 @@ def test_the_cache_keeps_no_more_than_its_limit(backbone: Any) -> None:
     assert torch.allclose(small.states(batch, (1,))[batch.attended], again, atol=1e-5)
 
 
+def test_what_is_kept_does_not_depend_on_who_asked_first(backbone: Any) -> None:
+    import torch
+
+    from lowrung.models.tuning import Prefixes
+
+    batch = backbone.encode([each.question for each in _examples("topic")[0]])
+    plain, cast = Prefixes(backbone), Prefixes(backbone)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        made, vectors = cast.states(batch, (1,)), cast.vectors(["my parcel"])
+    assert torch.equal(made, plain.states(batch, (1,)))
+    assert torch.equal(vectors["my parcel"], plain.vectors(["my parcel"])["my parcel"])
+
+
 def test_long_texts_come_from_the_cache_as_they_went_in(backbone: Any) -> None:
     import torch
 

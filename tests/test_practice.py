@@ -12,13 +12,14 @@ from test_harvest import SMALL
 from tiny_encoder import write_tiny_encoder
 
 from lowrung.cli import main
-from lowrung.core.errors import DataError, LowrungError
+from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.data import raw
 from lowrung.models import training
 from lowrung.models.training import Settings
 from lowrung.models.tuning import Frozen, Top
 from lowrung.run import practice
 from lowrung.run.fit import fit
+from lowrung.run.harvest import harvest
 from lowrung.run.practice import practise
 from lowrung.run.ship import load
 from lowrung.run.start import Rehearsal
@@ -141,6 +142,14 @@ def test_what_cannot_be_practised_is_said_in_one_line(body, text, tmp_path):
     rows.write_text('{"body": "Ada met Grace."}\n', "utf-8")
     with pytest.raises(DataError, match="no text in column 'text'"):
         practise(task("pronoun"), [rows], model=body)
+
+
+@pytest.mark.parametrize("name", ["pronoun", "speech", "spelling"])
+def test_a_folder_of_something_else_ends_a_practice_before_it_begins(name, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run = harvest if name == "spelling" else practise
+    with pytest.raises(ModelError, match="something else"):
+        run(task(name), [tmp_path / "there-is-no-such.txt"], out=tmp_path)
 
 
 def test_it_ships_from_the_command_line(body, text, tmp_path, capsys):

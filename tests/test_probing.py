@@ -128,6 +128,8 @@ def test_no_word_to_test_on_opens_like_one_to_learn_from(words):
     assert (learn, test) != tuple(sides(words, (500, 200), Random(1)))
     with pytest.raises(DataError, match=r"1,000,000 words are too many: the list has .* that fit; ask for fewer"):
         sides(words, (1_000_000,), Random(0))
+    with pytest.raises(DataError, match=r"10,000 numbers are too many: there are 9,990; ask for fewer"):
+        sources("larger", "en", (9_000, 1_000), Random(0))
 
 
 def seeing(words):

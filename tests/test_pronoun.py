@@ -116,7 +116,7 @@ def test_a_bad_row_is_a_data_error_of_one_line(changes: dict[str, Any], says: st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("referent", [2, -1, True, "0", 0.0, [0]])
+@pytest.mark.parametrize("referent", [2, -1, True, "2", "x", "", 0.0, [0]])
 def test_a_referent_is_the_place_of_a_candidate(referent: Any) -> None:
     with pytest.raises(DataError, match="'referent'"):
         TASK.golds(_row(referent=referent))

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from lowrung.core.errors import LowrungError
+from lowrung.run import report
 from lowrung.run.report import card, html, table
 
 
@@ -114,6 +115,15 @@ def test_the_best_of_a_column_is_bold_and_the_others_are_not() -> None:
 def test_the_best_is_the_lowest_where_lower_is_better() -> None:
     bold = re.findall(r"\x1b\[1m *(0\.\d+ ±0\.\d+)", shown({**made(), "higher_is_better": False}))
     assert bold == ["0.500 ±0.050", "0.500 ±0.050"]
+
+
+def test_the_best_of_another_metric_goes_by_its_own_direction() -> None:
+    study = made(methods=("zero-shot", "majority", "probe"), labels=(0, 8))
+    for line in study["summary"]:
+        line["higher_is_better"] = line["metric"] != "mcc"
+    grids = {metric: report._grid(report._checked(study), metric)["by"] for metric in ("accuracy", "mcc")}
+    assert [grids["accuracy"][name, 8]["best"] for name in ("majority", "probe")] == [False, True]
+    assert [grids["mcc"][name, 8]["best"] for name in ("majority", "probe")] == [True, False]
 
 
 def test_a_lopsided_interval_is_told_by_its_ends() -> None:

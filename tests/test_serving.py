@@ -18,6 +18,7 @@ from lowrung.core.errors import LowrungError, ModelError
 from lowrung.run.ship import load
 from lowrung.serving import keys
 from lowrung.serving.app import application
+from lowrung.serving.batching import Batcher, Busy
 from lowrung.serving.hosting import Host, names_of
 from lowrung.serving.meters import Meters
 from lowrung.serving.store import Store
@@ -239,6 +240,21 @@ def test_more_than_can_be_answered_is_told_to_come_back(folder, tmp_path):
             each.join()
         assert set(codes) == {(200, None), (429, "1")}
         assert client.post("/v1/corrections", json={"key": "k", "row": {}, "correction": 1}).status_code == 404
+
+
+def test_a_full_service_says_so_before_it_reads(folder, tmp_path, monkeypatch):
+    with running({"mails": str(folder)}, tmp_path) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(Batcher, "busy", lambda _: Busy(1.5))
+            found = client.post("/v1/answer", content="{", headers={"Content-Type": "application/json"})
+            assert (found.status_code, found.headers["retry-after"]) == (429, "2")
+            assert found.json() == {"error": str(Busy(1.5))}
+            assert client.post("/v1/answer", json={}, headers={"Origin": "http://else.where"}).status_code == 403
+            assert client.get("/v1/models").status_code == 200
+        told = client.get("/metrics").text
+        assert 'lowrung_requests_total{path="/v1/answer",status="429"} 1.0' in told
+        assert 'lowrung_refused_total{model="mails"} 1.0' in told
+        assert client.post("/v1/answer", json={"row": {"text": "the invoice"}}).status_code == 200
 
 
 def test_names(tmp_path):

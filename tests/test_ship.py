@@ -13,7 +13,7 @@ from lowrung.core.errors import DataError, LowrungError, ModelError
 from lowrung.run.export import export
 from lowrung.run.fit import fit
 from lowrung.run.methods import methods_for
-from lowrung.run.ship import Shipped, load, with_labels
+from lowrung.run.ship import Shipped, load, training_of, with_labels
 from lowrung.tasks import task
 
 NEW = {
@@ -133,7 +133,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ModelError, match="something else"):
         fit("topic", TOPICS, method="majority", out=tmp_path)
+    with pytest.raises(ModelError, match="is a file"):
+        fit("topic", TOPICS, method="majority", out=tmp_path / "thesis.txt")
     assert _files(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_folder_of_something_else_ends_a_fit_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    monkeypatch.setattr("lowrung.run.fit.fit_method", lambda *given, **more: pytest.fail("it learnt"))
+    with pytest.raises(ModelError, match="something else"):
+        fit("topic", TOPICS, method="majority", out=tmp_path)
+
+
+@pytest.mark.parametrize("out", ["runs/x", "runs/x/", Path("runs/x")])
+def test_a_training_is_kept_beside_the_folder(out: str | Path) -> None:
+    assert training_of(out) == Path("runs/x.training")
 
 
 @pytest.mark.parametrize(

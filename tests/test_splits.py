@@ -111,6 +111,26 @@ def test_a_group_is_never_on_both_sides(rows: list[tuple[str, str]], seed: int, 
         assert {groups[index] for index in train} & {groups[index] for index in test} <= {""}
 
 
+def test_rows_that_ask_the_same_are_never_on_both_sides() -> None:
+    def made(
+        text: str, group: str = "", *, options: tuple[str, ...] = (), marks: tuple[Span, ...] = ()
+    ) -> Example[Answer]:
+        return Example(Question((text,), options=options, marks=marks), (Choice("x"),), group=group)
+
+    texts = [f"text {at % 20}" for at in range(100)]
+    examples = [made(text) for text in texts]
+    splits = [folds(examples, k=5)[0], [holdout(examples, share=0.2, seed=seed) for seed in range(5)]]
+    for train, test in (pair for each in splits for pair in each):
+        assert train
+        assert test
+        assert {texts[at] for at in train}.isdisjoint(texts[at] for at in test)
+    unlike = [made("a"), made("a", options=("x", "y")), made("a", marks=(Span(0, 1, "first"),))]
+    assert len(folds(unlike)[0]) == 3
+    grouped = [made("a", "g"), made("a", "h"), made("b", "h"), made("a"), made("c")]  # the groups stay two
+    assert sorted(test for _, test in folds(grouped)[0]) == [[0, 3], [1, 2], [4]]
+    assert len(folds([made("a")] * 4, k=4)[0]) == 4  # where all are the same, each is by itself
+
+
 def test_grouped_folds_are_near_even() -> None:
     random = Random(0)
     groups = [f"speaker {random.randrange(30)}" for _ in range(600)]

@@ -106,6 +106,16 @@ def test_a_prompt_that_is_too_long_loses_its_beginning(model: LanguageModel) -> 
         model.option_scores(["a"], [["long " * 200]])
 
 
+@pytest.mark.parametrize("model", ["llama"], indirect=True)
+def test_options_have_room_in_any_script(model: LanguageModel) -> None:
+    writer = TextWriter(model, Choice)
+    question = asked("word " * model.longest, "北京市" * 9, "no", instruction="?")
+    prompt = writer.fitting(question)
+    assert prompt
+    for option in question.options:
+        assert len(model.pieces(prompt)) + len(model.pieces(writer.said(option))) <= model.longest
+
+
 # --- prompts
 
 

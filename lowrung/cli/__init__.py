@@ -26,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return 141
     except KeyboardInterrupt:
-        first = next((each for each in arguments if not each.startswith("-")), "")
-        goes_on = first in ("study", "fit", "practice") or any(each.partition("=")[0] == "--out" for each in arguments)
-        return _failed("stopped; run the same command again to go on" if goes_on else "stopped", 130)
+        return _failed("stopped; run the same command again to go on" if _goes_on(arguments) else "stopped", 130)
     except (LowrungError, OSError) as problem:
         if "--debug" in arguments:
             raise
@@ -51,6 +49,14 @@ def _run(arguments: list[str]) -> None:
 
     with tracked(asked):
         HANDLERS[asked.verb](asked)
+
+
+def _goes_on(arguments: Sequence[str]) -> bool:
+    """Whether the same command, once more, takes up what it had done."""
+    verb = next((each for each in arguments if not each.startswith("-")), "")
+    if verb in ("answer", "label"):  # from a file to a file
+        return "-" not in arguments and any(each.partition("=")[0] == "--out" for each in arguments)
+    return verb in ("study", "fit") or (verb == "practice" and "spelling" not in arguments)  # which counts anew
 
 
 def _abandon_stdout() -> None:

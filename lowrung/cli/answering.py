@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import sys
@@ -23,8 +22,8 @@ from lowrung.core.answers import Choice, Choices, Prediction, Spans, write
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.parts import Question, kind_of
 from lowrung.core.task import Row, Task
-from lowrung.data.files import holds_rows, iter_rows, needed
-from lowrung.data.formats import PACKINGS, read, unpacked
+from lowrung.data.files import bearing_rows, holds_rows, iter_rows, needed
+from lowrung.data.formats import PACKINGS
 from lowrung.metrics.answers import said_of
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _forget() -> None:
     """What the models remember of texts they have seen serves studies; over a long file it would only grow."""
     shapes = sys.modules.get("lowrung.models.shapes")
     if shapes is not None:
-        shapes.looks.cache_clear()
+        shapes.forget()
 
 
 def _lines(chunk: Sequence[Entry], model: Any, as_json: bool) -> Iterator[str]:
@@ -176,7 +175,7 @@ def _rows(asked: argparse.Namespace, media: str) -> Iterator[tuple[str, Row, str
         elif is_text(given):
             yield f"text {at}", {"text": given}, ""
         elif asked.skip_bad and _line_by_line(given):
-            yield from _bearing(given, rename)
+            yield from bearing_rows(given, rename=rename)
         else:
             yield from ((where, row, "") for where, row in iter_rows(given, rename=rename))
 
@@ -192,21 +191,7 @@ def is_text(given: str) -> bool:
 def _line_by_line(given: str) -> bool:
     """Where each line is a row, the next line can be read after a bad one."""
     stem, _, last = given.rpartition(".")
-    return (stem.rpartition(".")[2] if last in PACKINGS else last) == "jsonl"
-
-
-def _bearing(given: str, rename: dict[str, str]) -> Iterator[tuple[str, Row, str]]:
-    """The rows of a .jsonl file, bad lines too."""
-    last = given.rpartition(".")[2]
-    with unpacked(Path(given), last if last in PACKINGS else "") as stream:
-        for number, raw in enumerate(stream, 1):
-            where = f"{given}:{number}"
-            try:
-                for _, row in read(io.BytesIO(raw), given, "jsonl"):
-                    moved = {ours: row[theirs] for ours, theirs in rename.items() if theirs in row}
-                    yield where, {**{k: v for k, v in row.items() if k not in rename.values()}, **moved}, ""
-            except DataError as problem:
-                yield where, {}, where + str(problem).removeprefix(f"{given}:1")
+    return given == "-" or (stem.rpartition(".")[2] if last in PACKINGS else last) == "jsonl"
 
 
 def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

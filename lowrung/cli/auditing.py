@@ -56,8 +56,9 @@ def _rows(asked: argparse.Namespace, task: Task[Any], sources: list[str]) -> lis
     from lowrung.run.silver import gold_only
 
     rows, passed = list[Row](), 0
+    marked = task.points and task.marks
     for where, row in _placed(sources, dict(asked.rename)):
-        if task.points and "candidates" not in row and is_marked(row):
+        if marked and "candidates" not in row and is_marked(row):
             made = row_of(row)
             if made is None:
                 passed += 1

@@ -53,7 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="small changes that change the answer (default 3; 0 asks no further questions)",
     )
     parser.add_argument("--options", type=values.names, default=[], metavar="A,B", help="the labels to choose from")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the names that are put in; default 0")
+    parser.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="of the names that are put in; default 0"
+    )
     parser.add_argument("--html", metavar="FILE", help="write a page there")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_body(parser)

@@ -78,7 +78,7 @@ def add_options(verbs: dict[str, argparse.ArgumentParser]) -> None:
     )
     one.add_argument("--every", type=span, metavar="TIME", help="again and again, like 12h or 1d, where there are any")
     one.add_argument("--confidence", type=values.share, default=0.95, metavar="P", help="default 0.95")
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    one.add_argument("--seed", type=values.seed, default=0, metavar="N", help="default 0")
     one.add_argument("--dry-run", action="store_true", help="say what would happen, and promote nothing")
     one.add_argument("--json", action="store_true", help="for programs")
     one = verbs["promote"]

@@ -18,7 +18,7 @@ from lowrung.cli.answering import CHUNK, resumable
 from lowrung.cli.asking import asking
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.task import Row, Task
-from lowrung.data.files import accept, iter_rows, read_rows, write_rows
+from lowrung.data.files import accept, iter_rows, read_rows, takes_rows, write_rows
 from lowrung.data.formats import first_line
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def label(asked: argparse.Namespace) -> None:
     from lowrung.models.endpoint import Spent
     from lowrung.run.silver import silver_row
 
+    takes_rows(asked.out)
     shipped, out = _model(asked), Path(asked.out)
     if os.path.exists(asked.rows) and out.exists() and os.path.samefile(out, asked.rows):
         raise DataError(f"{out}: is read from; name another file for the labelled rows")

@@ -9,7 +9,7 @@ from lowrung.cli import values
 from lowrung.cli.showing import aligned, printed
 from lowrung.core.errors import DataError
 from lowrung.core.task import Row
-from lowrung.data.files import read_rows, write_rows
+from lowrung.data.files import read_rows, takes_rows, write_rows
 
 VERB = (  # as in help.VERBS
     "say which of many raw rows to label next: those that would teach the model most",
@@ -39,6 +39,8 @@ def next_rows(asked: argparse.Namespace) -> None:
     from lowrung.run.ship import load, shipped_folder
     from lowrung.run.telling import prediction_json
 
+    if asked.out:
+        takes_rows(asked.out)
     shipped = load(asked.model, options=() if shipped_folder(asked.model) else asked.options)
     task = shipped.task
     rows: list[Row] = [row for row in read_rows(asked.rows, task=task) if not task.golds(row)]

@@ -33,6 +33,10 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace | None:
     if asked.verb is None:
         top.print_help()
         return None
+    from_stdin = [name for name in READ if getattr(asked, name, None) == "-"]
+    if len(from_stdin) > 1:
+        told = " and ".join(name.upper() if name == "rows" else f"--{name}" for name in from_stdin)
+        raise LowrungError(f"-: the standard input can be read once, not for {told}; name a file for one of them")
     return asked
 
 
@@ -63,6 +67,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     return top, verbs
 
 
+READ = ("rows", "test", "dev", "silver", "known", "corrections")  # what is read whole, and may be "-"
 MODEL = "a shipped folder, a study's folder, or a task's name for the embedded model, untouched"
 ROWS = "a file (.jsonl .csv .tsv .txt .conll .parquet, also .gz .xz), a folder with train and test, or hub:owner/name"
 BACKBONE = "minilm or writer-en (embedded), a transformers folder, a hub id, an endpoint as http://host:port/v1#name"
@@ -128,7 +133,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     _text(fit, beside="practice-")
     fit.add_argument("--silver", metavar="FILE", help=SILVER)
     fit.add_argument("--dev", metavar="ROWS", help="rows to stop early by and to report a score on")
-    fit.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    fit.add_argument("--seed", type=values.seed, default=0, metavar="N", help="default 0")
     fit.add_argument("--out", metavar="DIR", help="default: runs/TASK-<name of the rows>-<method>")
     _backbone(fit)
     add_terms(fit)
@@ -151,7 +156,7 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     practice.add_argument(
         "--least", type=values.at_least_one, metavar="N", help="for spelling: times a new word must be met (default 3)"
     )
-    practice.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    practice.add_argument("--seed", type=values.seed, default=0, metavar="N", help="default 0")
     practice.add_argument("--out", metavar="DIR", help="default: runs/TASK-practice")
     _backbone(practice)
     _json(practice)
@@ -225,7 +230,9 @@ def _fill(verbs: dict[str, argparse.ArgumentParser]) -> None:
     audit.add_argument(
         "--options", type=values.names, default=[], metavar="A,B", help="labels, where MODEL is a task's name"
     )
-    audit.add_argument("--seed", type=int, default=0, metavar="N", help="of the names that are drawn; default 0")
+    audit.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="of the names that are drawn; default 0"
+    )
     _reading(audit)
     _json(audit)
 

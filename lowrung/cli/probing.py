@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", choices=("cute", "blimp"), help="ask a published set instead; needs --data")
     parser.add_argument("--data", metavar="FOLDER", help="where the test.jsonl or test.jsonl.gz of --set lies")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--seed", type=values.seed, default=0, metavar="N", help="default 0")
     parser.add_argument("--out", metavar="DIR", help="write probe.html, probe.png and probe.json there")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_terms(parser)

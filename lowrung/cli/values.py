@@ -25,6 +25,12 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {(1 << 32) - 1}, not {text!r}")
+    return int(text)
+
+
 def port(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"a port from 1 to 65535, not {text!r}")

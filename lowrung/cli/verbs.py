@@ -27,7 +27,7 @@ from lowrung.cli.sources import folder_or_task, meant, parts_of, warn_of_learnt
 from lowrung.cli.trying import try_
 from lowrung.core.errors import DataError, ModelError
 from lowrung.core.task import Example, Row, Task
-from lowrung.data.files import needed, read_rows
+from lowrung.data.files import accept, needed, read_rows
 
 if TYPE_CHECKING:
     from lowrung.data.describing import Description
@@ -186,8 +186,9 @@ def compare(asked: argparse.Namespace) -> None:
     names = [each.name if isinstance(each, Task) else each.task.name for each in (found_one, found_two)]
     if names[0] != names[1]:
         raise ModelError(f"{asked.one} answers {names[0]} and {asked.two} answers {names[1]}; compare like with like")
-    one, examples = _measured(asked, found_one, beside=found_two)
-    two, others = _measured(asked, found_two, beside=found_one)
+    rows = _to_measure_on(asked, found_one if isinstance(found_one, Task) else found_one.task)
+    one, examples = _measured(asked, found_one, beside=found_two, rows=rows)
+    two, others = _measured(asked, found_two, beside=found_one, rows=rows)
     reports = [
         replace(evaluate(each.task, each.model, given), model=name)
         for each, given, name in ((one, examples, asked.one), (two, others, asked.two))
@@ -356,21 +357,38 @@ def _labelled(task: Task[Any], rows: Sequence[Row], source: str) -> list[Row]:
     return found
 
 
+def _to_measure_on(asked: argparse.Namespace, task: Task[Any]) -> list[Row]:
+    """The rows of a file, or of a folder's test part."""
+    from lowrung.run.silver import gold_only
+
+    rows = read_rows(_source(asked), rename=dict(asked.rename), task=task, split="test")
+    gold_only(rows, str(_source(asked)))
+    return rows
+
+
+def _source(asked: argparse.Namespace) -> str | Path:
+    parts = parts_of(asked.rows)
+    return next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
+
+
 def _measured(
-    asked: argparse.Namespace, found: Shipped | Task[Any], *, beside: Shipped | Task[Any] | None = None
+    asked: argparse.Namespace,
+    found: Shipped | Task[Any],
+    *,
+    beside: Shipped | Task[Any] | None = None,
+    rows: Sequence[Row] = (),
 ) -> tuple[Shipped, list[Example[Any]]]:
     """A model and the labelled rows as its examples.
 
-    An untouched model takes its labels from the model `beside` it, and those that the rows add.
+    An untouched model takes its labels from the model `beside` it, and those that the rows add. `rows` are those that
+    have been read: the standard input can be read once.
     """
     from lowrung.run.ship import default
-    from lowrung.run.silver import gold_only
 
-    parts = parts_of(asked.rows)
-    source = next((parts[each] for each in ("test", "dev", "train") if each in parts), asked.rows)
-    task = found if isinstance(found, Task) else found.task
-    rows = read_rows(source, rename=dict(asked.rename), task=task, split="test")
-    gold_only(rows, str(source))
+    source, task = _source(asked), found if isinstance(found, Task) else found.task
+    for number, row in enumerate(rows, 1):  # that another model's task has read
+        accept(task, row, f"{source}: row {number}")
+    rows = rows or _to_measure_on(asked, task)
     if isinstance(found, Task):
         known = () if beside is None or isinstance(beside, Task) else beside.task.options
         body = getattr(asked, "body", "")

@@ -3,6 +3,7 @@ are, and how answers are counted; it knows no model."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -206,6 +207,13 @@ def label_gold(row: Row) -> tuple[Choice, ...]:
     if isinstance(label, bool) or not isinstance(label, str | int) or str(label).strip() == "":
         raise DataError(f"'label' holds the name of a label, not {label!r}")
     return (Choice(str(label)),)
+
+
+def place_of(value: Any) -> int | None:
+    """A place, counted from 0, that a column holds as a whole number or, from a table, as its digits; else None."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def texts_of(row: Row, column: str) -> tuple[str, ...]:

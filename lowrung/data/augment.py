@@ -40,7 +40,7 @@ def noisy(example: Example[A], random: Random, *, share: float = SHARE, noise: N
             if first:
                 marks = tuple(span for mark in marks for span in apply(part, kept, Spans((mark,)))[1].spans)
                 golds = tuple(apply(part, kept, gold)[1] if isinstance(gold, Spans) else gold for gold in golds)  # type: ignore[misc]
-            first, part = False, apply(part, kept)[0]
+            first, part = False, type(part)(apply(part, kept)[0])  # what was Heard stays Heard
         given.append(part)
     return replace(example, question=replace(example.question, given=tuple(given), marks=marks), golds=golds)
 

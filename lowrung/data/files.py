@@ -14,17 +14,18 @@ from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from lowrung.core.errors import DataError, LowrungError, unknown
 from lowrung.core.task import Row, Task
 from lowrung.data import hub
-from lowrung.data.formats import FORMATS, PACKINGS, first_line, packed, read, unpacked, with_lists
+from lowrung.data.formats import FORMATS, PACKINGS, bearing, first_line, packed, read, unpacked, with_lists
 
 MEDIA = ("audio", "image")  # columns that name a file; a relative name counts from the rows' folder
 LISTED = "given"  # the column that lists parts, whose media are found likewise
 BESIDE = ("start", "end")  # columns that say more of another one
 _AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
+T = TypeVar("T")
 
 
 def iter_rows(source: str | Path, *, rename: Mapping[str, str] = _AS_THEY_ARE) -> Iterator[tuple[str, Row]]:
@@ -41,10 +42,37 @@ def iter_rows(source: str | Path, *, rename: Mapping[str, str] = _AS_THEY_ARE) -
     if str(source) == "-":
         return _arranged(read(sys.stdin.buffer, "-", "jsonl"), rename)
     path = Path(source)
-    if not os.path.exists(path):
-        raise DataError(f"{path}: no such file.{nearby(path)}")
-    kind, packing = _format(path)
-    return _arranged(_from_file(path, kind, packing), rename, folder=path.parent, table=kind in ("csv", "tsv"))
+    kind, packing = _there(path)
+    placed = _from_file(path, packing, lambda stream: read(stream, str(path), kind))
+    return _arranged(placed, rename, folder=path.parent, table=kind in ("csv", "tsv"))
+
+
+def bearing_rows(source: str | Path, *, rename: Mapping[str, str] = _AS_THEY_ARE) -> Iterator[tuple[str, Row, str]]:
+    """(place, row, problem) of the lines of a .jsonl file, packed or not, or of "-": as `iter_rows` gives them, but a
+    line that is no row has {} and what is wrong with it, and does not end the file.
+
+    Raises:
+        DataError: no such file, or one that cannot be read to its end.
+    """
+    path = Path(source)
+    if str(source) == "-":
+        lines, folder = bearing(sys.stdin.buffer, "-"), None
+    else:
+        _, packing = _there(path)
+        lines, folder = _from_file(path, packing, lambda stream: bearing(stream, str(path))), path.parent
+    return _borne(lines, rename, folder)
+
+
+def _borne(
+    lines: Iterator[tuple[str, Row, str]], rename: Mapping[str, str], folder: Path | None
+) -> Iterator[tuple[str, Row, str]]:
+    for where, row, problem in lines:
+        if not problem:
+            try:
+                ((_, row),) = _arranged(iter([(where, row)]), rename, folder=folder)
+            except DataError as found:
+                problem = str(found)
+        yield where, row, problem
 
 
 def read_rows(
@@ -106,16 +134,25 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     Raises:
         DataError: a row that JSON cannot hold, a name of another format, or a disk that refuses; an old file is intact.
     """
-    path = Path(path)
-    kind, packing = _format(path)
-    if kind != "jsonl":
-        raise DataError(f"{path}: rows are written as .jsonl, .jsonl.gz or .jsonl.xz, not .{kind}")
+    path, packing = Path(path), takes_rows(path)
     try:
         with atomic(path) as temporary, open(temporary, "wb") as raw, packed(raw, packing) as stream:
             for number, row in enumerate(rows, 1):
                 stream.write(_encoded(row, f"{path}: row {number}"))
     except OSError as problem:
         raise DataError(f"{path}: cannot be written: {problem.strerror or problem}; nothing is changed") from problem
+
+
+def takes_rows(path: str | Path) -> str:
+    """The packing of a file of that name, "" for none; to be asked before long work, too.
+
+    Raises:
+        DataError: rows are not written to files of that name.
+    """
+    kind, packing = _format(Path(path))
+    if kind != "jsonl":
+        raise DataError(f"{path}: rows are written as .jsonl, .jsonl.gz or .jsonl.xz, not .{kind}")
+    return packing
 
 
 def _encoded(row: Row, where: str) -> bytes:
@@ -222,6 +259,13 @@ def places(source: str | Path, rename: Mapping[str, str], split: str) -> Iterato
     return iter_rows(files[wanted], rename=rename)
 
 
+def _there(path: Path) -> tuple[str, str]:
+    """`_format` of a file that is there."""
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such file.{nearby(path)}")
+    return _format(path)
+
+
 def _format(path: Path) -> tuple[str, str]:
     """("jsonl", "gz") of rows.jsonl.gz."""
     name = path.name.lower()
@@ -233,13 +277,13 @@ def _format(path: Path) -> tuple[str, str]:
     return kind, packing
 
 
-def _from_file(path: Path, kind: str, packing: str) -> Iterator[tuple[str, Row]]:
+def _from_file(path: Path, packing: str, reader: Callable[[BinaryIO], Iterator[T]]) -> Iterator[T]:
     try:
         stream = unpacked(path, packing)
     except OSError as problem:
         raise DataError(f"{path}: cannot be opened: {problem.strerror or problem}") from problem
     with stream:
-        yield from read(stream, str(path), kind)
+        yield from reader(stream)
 
 
 def nearby(path: Path) -> str:
@@ -260,7 +304,7 @@ def _arranged(
 ) -> Iterator[tuple[str, Row]]:
     for where, row in placed:
         row = _renamed(row, rename, where) if rename else row
-        row = with_lists(row, where) if table else row
+        row = with_lists(row) if table else row
         yield where, row if folder is None else _found_media(row, folder)
 
 

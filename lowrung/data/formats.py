@@ -14,6 +14,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -23,8 +24,12 @@ from lowrung.core.task import Row
 
 FORMATS = ("jsonl", "csv", "tsv", "txt", "conll", "iob2", "iob", "bio", "parquet")
 PACKINGS = ("gz", "xz")
-# JSON in a table's cell
-LISTS = ("tokens", "tags", "spans", "options", "candidates", "candidate_offsets", "marks", "given")
+# columns whose cells in a table may hold JSON
+LISTS = tuple(
+    """tokens tags spans options candidates candidate_offsets marks given labels turns first second pronoun answers
+    checks""".split()
+)
+UNTOLD = ("answers", "referent")  # columns whose null says something: of a table, an empty cell is no column
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _MAX_CELL = 1 << 30  # csv refuses cells over 128 KiB unless told; a text may be a whole book
 
@@ -68,10 +73,14 @@ def first_line(problem: BaseException) -> str:
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[Line]:
     """Lines with their number and their end. Only a line feed ends a line: U+2028 and the like belong to the text."""
+    return ((number, _decoded(raw, f"{name}:{number}")) for number, raw in _raw_lines(stream, name))
+
+
+def _raw_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     number = 0  # an error names the line after the last whole one
     try:
         for number, raw in enumerate(stream, 1):
-            yield number, _decoded(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{name}:{number}")
+            yield number, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
     except _BROKEN as problem:
         raise DataError(f"{name}:{number + 1}: cannot be read: {first_line(problem)}; is the file whole?") from problem
 
@@ -136,6 +145,21 @@ def _jsonl(lines: Iterable[Line], name: str) -> Placed:
             shape = '{"text": "…"}'
             raise DataError(f"{name}:{number}: a line holds one JSON object like {shape}, not a {type(row).__name__}")
         yield f"{name}:{number}", row
+
+
+def bearing(stream: BinaryIO, name: str) -> Iterator[tuple[str, Row, str]]:
+    """(place, row, "") of each line of JSON, (place, {}, what is wrong) of a line that is none.
+
+    Raises:
+        DataError: the stream cannot be read to its end.
+    """
+    for number, raw in _raw_lines(stream, name):
+        where, found = f"{name}:{number}", list[tuple[str, Row, str]]()
+        try:
+            found = [(at, row, "") for at, row in _jsonl([(number, _decoded(raw, where))], name)]
+        except DataError as problem:
+            found = [(where, {}, str(problem))]
+        yield from found
 
 
 def _txt(lines: Iterable[Line], name: str) -> Placed:
@@ -213,42 +237,48 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
 
 
-def with_lists(row: Row, where: str) -> Row:
-    """A table's row with the cells that hold lists (LISTS) decoded from JSON."""
-    decoded = dict(row)
+def with_lists(row: Row) -> Row:
+    """A table's row with the cells of LISTS that hold a list or an object decoded from JSON; others stay texts, for
+    what a column holds is the task's to say. Of UNTOLD, an empty cell is left out, and `null` is None."""
+    decoded = {column: cell for column, cell in row.items() if cell is not None or column not in UNTOLD}
     for column in LISTS:
-        if isinstance(cell := row.get(column), str):
-            try:
+        if isinstance(cell := row.get(column), str) and cell.lstrip()[:1] in ("[", "{"):
+            with suppress(ValueError):
                 decoded[column] = parsed(cell)
-            except ValueError:
-                decoded[column] = None
-            if not isinstance(decoded[column], list):
-                shape = '["a", "b"]'
-                raise DataError(f"{where}: a cell of {column!r} holds a JSON list like {shape}, not {cell[:40]!r}")
+    if decoded.get("referent") == "null":
+        decoded["referent"] = None
     return decoded
 
 
 # --- one token a line
 
 _KEYED = re.compile(r"# +(?:[^\s=]+ +)*[^\s=]+ *=|# *$|# +new(?:doc|par)\b")
+_NEW_DOCUMENT = re.compile(r"# +newdoc\b")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _RANGE = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword tokens (3-4) and empty nodes (8.1) are no tokens of their own
 
 Sentence = list[tuple[int, list[str]]]  # (line number, columns) of each token
+Numbered = tuple[int, Sentence]  # which document of the file it is of, from 1; 0 before the first border
 
 
 def _conll(lines: Iterator[Line], name: str) -> Placed:
-    """Token first and tag last (CoNLL 2003), or index, token, tag and more (UNER), as the file's sentences show."""
+    """Token first and tag last (CoNLL 2003), or index, token, tag and more (UNER), as the file's sentences show.
+
+    Where `-DOCSTART-` or `# newdoc` part the file into documents, `document` is the end of the file's path and a
+    number, so that no two files have one in common. A file of one document is not parted.
+    """
     indexed: bool | None = None
-    undecided: list[Sentence] = []
-    for sentence in _sentences(lines, name):
-        undecided.append(sentence)
+    undecided: list[Numbered] = []
+    parted = False
+    for number, sentence in _sentences(lines, name):
+        undecided.append((number, sentence))
+        parted = parted or number > 1
         if indexed is None:
             indexed = _is_indexed(sentence)
-        if indexed is not None:
-            yield from (_tagged(each, name, indexed) for each in undecided)
+        if indexed is not None and (parted or number == 0):
+            yield from (_tagged(each, name, indexed, parted) for each in undecided)
             undecided = []
-    yield from (_tagged(each, name, True) for each in undecided)
+    yield from (_tagged(each, name, indexed is not False, parted) for each in undecided)
 
 
 def _is_indexed(sentence: Sentence) -> bool | None:
@@ -259,19 +289,21 @@ def _is_indexed(sentence: Sentence) -> bool | None:
     return True if len(firsts) > 1 else None
 
 
-def _sentences(lines: Iterable[Line], name: str) -> Iterator[Sentence]:
+def _sentences(lines: Iterable[Line], name: str) -> Iterator[Numbered]:
     width, tabbed = 0, False  # of the first token's line; all others must agree
     sentence: Sentence = []
+    document = 0
     for number, line in lines:
         line = line.rstrip("\r\n")
         tabbed = tabbed if width else "\t" in line
         columns = line.split("\t") if tabbed else re.split(r"[ \t]+", line.strip(" \t"))
         if not line.strip(" \t") or columns[0] == "-DOCSTART-":
             if sentence:
-                yield sentence
+                yield document, sentence
             sentence = []
+            document += columns[0] == "-DOCSTART-"
         elif not sentence and _is_comment(line, columns, width):
-            continue
+            document += _NEW_DOCUMENT.match(line) is not None
         elif len(columns) < 2:
             raise DataError(f"{name}:{number}: one column where a token and a tag are due: {line[:40]!r}")
         elif width and len(columns) != width:
@@ -280,7 +312,7 @@ def _sentences(lines: Iterable[Line], name: str) -> Iterator[Sentence]:
             width = len(columns)
             sentence.append((number, columns))
     if sentence:
-        yield sentence
+        yield document, sentence
 
 
 def _is_comment(line: str, columns: list[str], width: int) -> bool:
@@ -290,7 +322,8 @@ def _is_comment(line: str, columns: list[str], width: int) -> bool:
     return line.startswith("# ") and len(columns) != width and not _TAG.fullmatch(columns[-1])
 
 
-def _tagged(sentence: Sentence, name: str, indexed: bool) -> tuple[str, Row]:
+def _tagged(numbered: Numbered, name: str, indexed: bool, parted: bool) -> tuple[str, Row]:
+    document, sentence = numbered
     tokens: list[str] = []
     tags: list[str] = []
     for number, columns in sentence:
@@ -303,7 +336,10 @@ def _tagged(sentence: Sentence, name: str, indexed: bool) -> tuple[str, Row]:
             raise DataError(f"{name}:{number}: the {'tag' if token else 'token'} is empty")
         tokens.append(token)
         tags.append(tag)
-    return f"{name}:{sentence[0][0]}", {"tokens": tokens, "tags": tags}
+    row: Row = {"tokens": tokens, "tags": tags}
+    if parted and document:
+        row = {**row, "document": f"{'/'.join(Path(name).parts[-2:])} {document}"}
+    return f"{name}:{sentence[0][0]}", row
 
 
 # --- parquet

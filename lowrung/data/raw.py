@@ -44,17 +44,17 @@ def _of_file(file: str | Path, column: str, held_out: bool) -> Iterator[list[str
     number = before = 0
     plain = ".txt" in Path(file).suffixes
     for where, row in iter_rows(file, rename=rename):
-        line = row.get("text")
-        if not isinstance(line, str):
+        line = row.get("text", ...)
+        if not isinstance(line, str | None):
             raise DataError(f"{where}: no text in column {column!r}; name the right one with --column")
-        if len(block) == DOCUMENT:  # and is not the last one
+        if len(block) >= DOCUMENT:  # and is not the last one
             if (number % HELD_OUT == HELD_OUT - 1) == held_out:
                 yield block
             block, number = [], number + 1
         at = int(where.rpartition(":")[2]) if plain else before + 1
         if before and at > before + 1:  # a reader of rows passes over empty lines, which part dialogues and chapters
             block.append("")
-        block.append(line)
+        block.append(line or "")  # an empty cell is a border likewise
         before = at
     # of a small file the last document is all that there is to hold out
     if block and (number % HELD_OUT == HELD_OUT - 1 or 0 < number < HELD_OUT) == held_out:

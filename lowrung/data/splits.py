@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from random import Random
 from typing import Any
 
 from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError
+from lowrung.core.parts import Question, kind_of
 from lowrung.core.task import Example, labels_of
 
 Split = tuple[list[int], list[int]]  # (train, test) as indices into the examples, each ascending
@@ -82,11 +83,12 @@ def draw(examples: Sequence[Example[Any]], k: int, *, seed: int, balanced: bool 
 
 
 def folds(examples: Sequence[Example[Any]], *, k: int = 5, repeats: int = 1, seed: int = 0) -> list[list[Split]]:
-    """`repeats` times `k` stratified folds; the rows of a group (speaker, document) are never on both sides.
+    """`repeats` times `k` stratified folds; the rows of a group (speaker, document) are never on both sides, nor are
+    rows without a group that ask the same.
 
     Each row is in the test part of one fold a repeat. Without groups, the folds differ in size and in the number of
     rows of a class by 1 at most; with groups they come as near as dealing the largest group first brings them. There
-    are fewer folds where there are fewer groups (a row without one counts as its own) than `k`.
+    are fewer folds where there are fewer groups (rows without one are their own where they differ) than `k`.
 
     Raises:
         ValueError: fewer than 2 folds or than 1 repeat are asked for.
@@ -114,7 +116,8 @@ def _dealt(units: list[list[int]], classes: list[str], k: int, random: Random) -
 
 
 def holdout(examples: Sequence[Example[Any]], *, share: float, seed: int) -> Split:
-    """(train, test) indices with about `share` of the rows in test, stratified, no group on both sides.
+    """(train, test) indices with about `share` of the rows in test, stratified, no group on both sides, nor rows
+    without a group that ask the same.
 
     Rows are taken at even steps through the rows sorted by class (systematic sampling): without groups the test part
     has `share` of the rows, and of each class, to within 1. Neither part is empty.
@@ -139,14 +142,32 @@ def holdout(examples: Sequence[Example[Any]], *, share: float, seed: int) -> Spl
 
 
 def _units(examples: Sequence[Example[Any]], purpose: str) -> list[list[int]]:
-    """Indices that stay together: the rows of each group, and each row without a group by itself."""
-    together: dict[str | int, list[int]] = {}
-    for index, example in enumerate(examples):
-        together.setdefault(example.group or index, []).append(index)
+    """Indices that stay together: the rows of each group, and rows without a group that ask the same.
+
+    A row without a group that asks what a row of a group does is of that group. Two groups that ask the same stay two:
+    a headline that stands in every document would make one of all. Where all rows ask the same, each is by itself.
+    """
+    asked = [_asked(example.question, index) for index, example in enumerate(examples)]
+    first: dict[Hashable, str] = {}
+    for same, example in zip(asked, examples, strict=True):
+        if example.group:
+            first.setdefault(same, example.group)
+    named = [example.group or first.get(same, same) for same, example in zip(asked, examples, strict=True)]
+    if len(set(named)) < 2:
+        named = [example.group or index for index, example in enumerate(examples)]
+    together: dict[Hashable, list[int]] = {}
+    for index, name in enumerate(named):
+        together.setdefault(name, []).append(index)
     if len(together) < 2:
         why = "all rows are of one group" if len(examples) > 1 else f"there are {len(examples)}"
         raise DataError(f"{purpose} needs 2 rows of different groups or more; {why}. Add rows, or a test file")
     return list(together.values())
+
+
+def _asked(question: Question, index: int) -> Hashable:
+    """The same for questions that are the same to a model; a sound or picture without a key is like no other."""
+    given = tuple(part if isinstance(part, str) else (kind_of(part), part.key or index) for part in question.given)
+    return given, question.options, question.marks
 
 
 def _split(test: list[int], rows: int) -> Split:

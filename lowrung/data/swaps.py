@@ -8,6 +8,7 @@ offsets go along, in all texts of a question. What is swapped is data, English f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 from lowrung.core.answers import Answer, Choice, Span, Spans, Text
 from lowrung.core.edits import Edit, apply, between
-from lowrung.core.parts import Part
+from lowrung.core.parts import Part, name_as_words
 from lowrung.core.task import Example
 from lowrung.core.words import words
 from lowrung.data.names import Place, distinct, language_of, named, sentence_ends
@@ -117,6 +118,14 @@ _UNMARKED = frozenset("god host".split())  # said of things, or of everyone: not
 _SAINTS = frozenset("San Santa Santo São St Saint Sainte Port Lake Mount Fort Cape".split())  # a place, not a person
 _AFTER_NAMES = frozenset("Jr Sr II III IV".split())
 
+# what a label, or its meaning, says where its spans are people: one of these words, or all of it
+PEOPLE = frozenset(
+    """pers person persons people peop human humans persona personas personne personnes persoon personen pessoa pessoas
+    osoba osoby человек персона людина 人物 人名 人 人间 人間 姓名 사람 인물 이름""".split()
+)
+NAMES = frozenset({"name", "names", "full name", "first name", "last name", "family name", "surname", "nom"})
+NO_PEOPLE = frozenset("cent percent percentage number group organization organisation".split())
+
 Swap = Callable[[Example[Any], Random], Example[Any]]
 Find = Callable[[Example[Any], Random], list[Edit]]
 
@@ -157,7 +166,7 @@ def name_edits(example: Example[Any], random: Random, known: Known = KNOWN) -> l
         free = [name for name in pool if name not in present and name not in chosen.values()]
         chosen[form] = random.choice(free) if free else form
     edits = [Edit(*spot, chosen.get(text[slice(*spot)], text[slice(*spot)])) for spot in spots]
-    return _of_nobody_else(example, edits)
+    return _of_nobody_else(example, edits, known)
 
 
 def swap_gender(example: Example[Any], random: Random) -> Example[Any]:
@@ -189,7 +198,7 @@ def gender_edits(example: Example[Any], random: Random, known: Known = KNOWN) ->
                 free = [name for name in pool if name not in present and name not in names.values()]
                 names[form] = random.choice(free) if free else form
             edits.append(Edit(start, end, names[form]))
-    return _of_nobody_else(example, edits)
+    return _of_nobody_else(example, edits, known)
 
 
 def gender_reaches_all(example: Example[Any], known: Known = KNOWN) -> bool:
@@ -242,7 +251,8 @@ def edited(example: Example[Any], edits: Iterable[Edit]) -> Example[Any]:
         if isinstance(part, str):
             end = at + len(part)
             inside = [each for each in changes if at <= each.start and each.end <= end]
-            part = apply(part, [Edit(each.start - at, each.end - at, each.text) for each in inside])[0]
+            made, _ = apply(part, [Edit(each.start - at, each.end - at, each.text) for each in inside])
+            part = type(part)(made)
             at = end + 1
         given.append(part)
     options, text = question.options, next((part for part in given if isinstance(part, str)), "")
@@ -308,13 +318,33 @@ def _people(example: Example[Any], known: Known) -> list[tuple[Place, ...]]:
 def _spans(example: Example[Any], *, people: bool) -> list[Span]:
     """The spans of the golds whose label says that they are people (PER, person, …), or those of the other labels."""
     found = [span for gold in example.golds if isinstance(gold, Spans) for span in gold.spans]
-    return [span for span in found if span.label.casefold().startswith("per") == people]
+    told = dict(zip(example.question.options, example.question.words_for_options, strict=True))
+    return [span for span in found if _says_people(span.label, told.get(span.label, "")) == people]
 
 
-def _of_nobody_else(example: Example[Any], edits: Iterable[Edit]) -> list[Edit]:
-    """The edits outside of what the golds say to be no person: Virginia the state, King's Cross."""
-    others = _spans(example, people=False)
+def _says_people(label: str, meaning: str = "") -> bool:
+    """Whether a label is one of people, by its name or by what it means."""
+    name, means = (re.findall(r"[^\W_]+", name_as_words(each).casefold()) for each in (label, meaning))
+    if name[:1] == ["per"] and not NO_PEOPLE & {*name}:  # a code; elsewhere a word of its own: «price per night»
+        return True
+    return any(" ".join(each) in NAMES or (PEOPLE & {*each} and not NO_PEOPLE & {*each}) for each in (name, means))
+
+
+def _of_nobody_else(example: Example[Any], edits: Iterable[Edit], known: Known) -> list[Edit]:
+    """The edits outside of what the golds say to be no person: Virginia the state, King's Cross.
+
+    Where no label says which are people, a known first name does.
+    """
+    question, others, first = example.question, _spans(example, people=False), known[0] | known[1]
+    labels = {*question.options, *(span.label for span in others)}
+    meanings = dict(zip(question.options, question.words_for_options, strict=True))
+    if not any(_says_people(each, meanings.get(each, "")) for each in labels) and not _spans(example, people=True):
+        others = [span for span in others if first.isdisjoint(_forms(question.text[span.start : span.end]))]
     return [edit for edit in edits if all(edit.end <= span.start or span.end <= edit.start for span in others)]
+
+
+def _forms(text: str) -> list[str]:
+    return [text[start:end] for start, end in words(text)]
 
 
 def _of_a_place(text: str, start: int) -> bool:

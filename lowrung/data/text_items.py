@@ -65,9 +65,16 @@ def text_kinds(name: str) -> tuple[Kind, ...]:
 
 
 def sources(kind: str, name: str, numbers: Sequence[int], random: Random) -> list[list[str]]:
-    """Lists to make a kind of `text_kinds` of, so many each; no two hold the same number or noun."""
+    """Lists to make a kind of `text_kinds` of, so many each; no two hold the same number or noun.
+
+    Raises:
+        DataError: there are too few numbers.
+    """
     if kind == "larger":
-        every = list(map(str, random.sample(range(*NUMBERS), sum(numbers))))
+        known = range(*NUMBERS)
+        if sum(numbers) > len(known):
+            raise DataError(f"{sum(numbers):,} numbers are too many: there are {len(known):,}; ask for fewer")
+        every = list(map(str, random.sample(known, sum(numbers))))
     else:
         every = ["|".join(each) for each in language(name)["nouns"]]
         random.shuffle(every)

@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"\s*\d+\s+")
 def is_marked(row: Row) -> bool:
     """Whether a row is in WinoBias's form: brackets in its text, or a list `mentions` of [words, offset]."""
     text = row.get("text")
-    return isinstance(text, str) and (isinstance(row.get("mentions"), list) or len(_BRACKET.findall(text)) > 1)
+    return isinstance(text, str) and (_mentions(row) is not None or len(_BRACKET.findall(text)) > 1)
 
 
 def row_of(row: Row) -> dict[str, Any] | None:
@@ -76,8 +76,9 @@ def row_of(row: Row) -> dict[str, Any] | None:
 def _marked(row: Row) -> tuple[str, list[Place]]:
     """The text without brackets, and the places of what is marked."""
     text: str = row["text"]
-    if isinstance(row.get("mentions"), list):
-        return text, [(at, at + len(words)) for words, at in row["mentions"]]
+    mentions = _mentions(row)
+    if mentions is not None:
+        return text, mentions
     text = _NUMBER.sub("", text, count=1) if _NUMBER.match(text) else text
     plain, places, at = "", list[Place](), 0
     for found in _BRACKET.finditer(text):
@@ -85,3 +86,13 @@ def _marked(row: Row) -> tuple[str, list[Place]]:
         places.append((len(plain), len(plain) + len(found[1])))
         plain, at = plain + found[1], found.end()
     return (plain + text[at:]).rstrip(), places
+
+
+def _mentions(row: Row) -> list[Place] | None:
+    """The places that a row's `mentions` name, None where it is no list of [words, offset]."""
+    listed = row.get("mentions")
+    if not isinstance(listed, list):
+        return None
+    if not all(isinstance(each, list | tuple) and list(map(type, each)) == [str, int] for each in listed):
+        return None
+    return [(at, at + len(words)) for words, at in listed]

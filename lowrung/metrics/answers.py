@@ -7,6 +7,7 @@ so that F1 is over letters there, as in CMRC 2018. A row whose right answer is n
 
 import re
 import string
+import unicodedata
 from collections import Counter
 
 from lowrung.core.answers import Spans
@@ -19,8 +20,16 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normal(text: str) -> str:
-    """As SQuAD's scripts compare answers: lower case, no ASCII punctuation, no English articles, single blanks."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """As SQuAD's and MLQA's scripts compare answers: lower case, no punctuation, no English articles, single blanks.
+
+    An article stays beside letters of another script than Latin.
+    """
+    plain = text.lower().translate(_PUNCTUATION)
+    if not plain.isascii():
+        plain = "".join(each for each in plain if not unicodedata.category(each).startswith("P"))
+        if not all("LATIN" in unicodedata.name(each, "") for each in plain if each.isalpha()):
+            return " ".join(plain.split())
+    return " ".join(_ARTICLES.sub(" ", plain).split())
 
 
 def words_of(text: str) -> list[str]:

@@ -5,7 +5,9 @@ For scripts without blanks. The network learns from damaged text, and further fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,14 +21,13 @@ from lowrung.core.errors import DataError
 from lowrung.data.noise import alone
 from lowrung.models.corrector import Corrector, Slot, Weights
 from lowrung.models.evidence import Evidence, Places, Reading, Slips, evidence
-from lowrung.models.lexicon import HOME
+from lowrung.models.lexicon import HOME, Lexicon
 from lowrung.models.sequences import Sequences
 
 NEVER = -1e3  # logits of what is not looked at
 REACH = 200.0  # logits, within which all that a corrector offers is offered
 AROUND = 3  # letters on either side that n-grams see
 SAID = ("said", "said_other", "said_own")  # what a body adds to the facts
-SLIPS = "slips."  # what names of stored counts begin with
 PARTS = ("means", "scales", "linear", "hidden", "bias", "out")  # of a judge
 
 Array = NDArray[np.float32]
@@ -127,13 +128,11 @@ class Chooser:
     def save(self, path: Path) -> None:
         """What rows have taught; the embedded counts and the body stay where they are."""
         slips = self.evidence.slips
-        told = {
-            "pairs": [f"{written}\t{meant}\t{times}" for (written, meant), times in slips.pairs.items()],
-            "right": [f"{letters}\t{times}" for letters, times in slips.right.items()],
-        }
         arrays: dict[str, NDArray[np.generic]] = dict(self.judge.to_arrays())
-        for name, lines in told.items() if slips.right else ():
-            arrays[SLIPS + name] = np.frombuffer("\0".join(lines).encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        if slips.pairs or slips.right:
+            told = [[*pair, times] for pair, times in slips.pairs.items()], list(slips.right.items())
+            packed = json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            arrays["slips"] = np.frombuffer(packed, dtype=np.uint8)
         arrays["share"] = np.array([self.share], dtype=np.float32)
         if self.share:
             rows = Sequences(self.evidence.sequences.alphabet, self.evidence.sequences.grams[-1:], (1.0,))
@@ -154,29 +153,19 @@ class Chooser:
             arrays = load_file(path)
             judge = Judge.from_arrays(arrays)
             found = evidence(language)
-            if SLIPS + "pairs" in arrays:
-                slips = Slips()
-                for line in _lines(arrays[SLIPS + "pairs"]):
-                    written, meant, times = line.split("\t")
-                    slips.pairs[written, meant] = int(times)
-                for line in _lines(arrays[SLIPS + "right"]):
-                    letters, times = line.split("\t")
-                    slips.right[letters] = int(times)
-                found = replace(found, slips=slips)
+            if "slips" in arrays:
+                pairs, right = json.loads(arrays["slips"].tobytes().decode("utf-8", "surrogatepass"))
+                met = {(written, meant): times for written, meant, times in pairs}
+                found = replace(found, slips=Slips(Counter(met), Counter(dict(right))))
             share = float(arrays["share"][0])
             if share:
                 (rows,) = Sequences.unpacked(arrays["rows"].tobytes()).grams
                 found = replace(found, sequences=found.sequences.with_grams(rows, share))
-        except (OSError, ValueError, KeyError, SafetensorError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
             raise DataError(f"{path}: nothing there chooses letters ({problem})") from problem
         if reading is None and len(judge.means) > len(Evidence.NAMES):
             raise DataError(f"{path}: it learnt with a body that reads letters, which is not there")
         return cls(language, found, judge, reading, share)
-
-
-def _lines(packed: NDArray[np.generic]) -> Iterable[str]:
-    told = packed.tobytes().decode("utf-8", "surrogatepass")
-    return told.split("\0") if told else ()
 
 
 def _with_said(places: Places, said: Sequence[Array]) -> Places:
@@ -228,11 +217,14 @@ def equipped(base: Corrector, language: str, *, reads: bool = True) -> Corrector
 
 def with_chooser(base: Corrector, chooser: Chooser) -> Corrector:
     """`base` with a chooser as what decides, and with the slips that it has met among what is offered."""
-    confusions = {letter: tuple(others) for letter, others in base.lexicon.confusions.items()}
+    weights = Weights(misspelt=0.0, frequency=0.0, known=0.0)
+    return replace(base, lexicon=offering(base.lexicon, chooser), context=chooser, weights=weights, reach=REACH)
+
+
+def offering(words: Lexicon, chooser: Chooser) -> Lexicon:
+    """`words` with the slips that a chooser has met among its confusions."""
+    confusions = {letter: tuple(others) for letter, others in words.confusions.items()}
     for written, meant in chooser.evidence.slips.others.items():
         if alone(written):
             confusions[written] = tuple(dict.fromkeys((*confusions.get(written, ()), *filter(alone, meant))))
-    weights = Weights(misspelt=0.0, frequency=0.0, known=0.0)
-    return replace(
-        base, lexicon=replace(base.lexicon, confusions=confusions), context=chooser, weights=weights, reach=REACH
-    )
+    return replace(words, confusions=confusions)

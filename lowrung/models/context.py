@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -83,6 +84,7 @@ class InContext:
         self.backbone = copy.copy(backbone)  # to be told what others have mended already
         pieces = backbone.tokenizer
         self.backbone.tokenizer = Tokenizer(pieces.inner, longest=pieces.longest, spell=True, mend=self._mended)
+        self._turn = threading.RLock()
         self._mends: dict[str, tuple[Edit, ...]] = {}
         self.reader, self.table, self.depths = reader.eval(), table, tuple(depths)
         self._rows: dict[str, int] = {}
@@ -103,6 +105,12 @@ class InContext:
     def _asked(
         self, texts: Sequence[str], slots: Sequence[Sequence[Slot]], read: Callable[..., Tensor], sure: float
     ) -> Any:
+        with self._turn:  # what was mended and the keys are one call's; before the body's own turn, never within it
+            return self._read(texts, slots, read, sure)
+
+    def _read(
+        self, texts: Sequence[str], slots: Sequence[Sequence[Slot]], read: Callable[..., Tensor], sure: float
+    ) -> list[list[Any]]:
         self._mends = {text: _best(each) for text, each in zip(texts, slots, strict=True)}
         found: list[list[Any]] = [[[0.0] * len(slot.options) for slot in row] for row in slots]
         open_ = [[at for at, slot in enumerate(row) if slot.ahead < sure] for row in slots]

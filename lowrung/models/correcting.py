@@ -125,11 +125,12 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
     """
     if isinstance(base.context, Chooser):
         return tuned_letters.fit(base, examples, seed=seed)
+    examples = [example for example in examples if example.golds]
     wide = replace(base, reach=OPEN)
-    seen = _Seen.of(wide, [example for example in examples if example.golds])
+    seen = _Seen.of(wide, examples)
     best = base.weights
     if len(seen) > 1:
-        held = [(learn, asked) for learn, asked in folds(list(examples), k=min(5, len(seen)), seed=seed)[0]]
+        held = [(learn, asked) for learn, asked in folds(examples, k=min(5, len(seen)), seed=seed)[0]]
         words = [_kept(seen[at] for at in learn) for learn, _ in held]
         usual = _f05(wide, seen, held, words)
         surer = SURER / max(sum(each.wrong for each in seen), 1) ** 0.5
@@ -139,7 +140,7 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
             if score > usual + surer:
                 best, usual = weights, score
     tuned = replace(base, weights=best, name="channel-tuned")
-    right = [example.golds[0].text for example in examples if example.golds]
+    right = [example.golds[0].text for example in examples]
     if best != base.weights or sum(map(len, right)) > MEASURED:
         tuned = tuned.with_curve(right)
     made = tuned.with_words(_kept(seen))
@@ -148,9 +149,8 @@ def fit_corrector(base: Corrector, examples: Sequence[Example[Text]], *, seed: i
 
 def _scored(made: Corrector, examples: Sequence[Example[Text]]) -> float:
     """F0.5 on the rows themselves."""
-    asked = [example for example in examples if example.golds]
-    said = made.answer([example.question for example in asked])
-    counts = total([f05.count(example, each.answer) for example, each in zip(asked, said, strict=True)])
+    said = made.answer([example.question for example in examples])
+    counts = total([f05.count(example, each.answer) for example, each in zip(examples, said, strict=True)])
     return float(f05.finish(counts))
 
 
@@ -256,15 +256,16 @@ def load_corrector(folder: str | Path) -> Mending:
         words = Lexicon.load(folder / WORDS)
         if kind == "dictionary":
             return Dictionary(words)
-        damage = Noise.from_json(json.loads((folder / NOISE).read_text("utf-8")))
+        damage, context = Noise.from_json(json.loads((folder / NOISE).read_text("utf-8"))), _context(folder, about)
+        words = replace(words, confusions=damage.confusions)
         return Corrector(
-            replace(words, confusions=damage.confusions),
+            choosing.offering(words, context) if isinstance(context, Chooser) else words,
             Channel(damage),
             Weights(**about["weights"]),
             tuple(about["protect"]),
             curve=tuple((share, logits) for share, logits in about["curve"]),
             beside=Beside.load(folder / BESIDE) if (folder / BESIDE).is_file() else None,
-            context=_context(folder, about),
+            context=context,
             reach=about["reach"],
             source=Origin(*about["source"]),
             name=kind,

@@ -200,6 +200,8 @@ class Corrector:
                 found = tuple(replace(each, text=each.text + tail) for each in found)
             if loud:
                 found = tuple(replace(each, text=each.text.upper()) for each in found)
+            kept = tuple(replace(each, text=written) for each in found[:1])
+            found = (*kept, *(each for each in found[1:] if each.text != written))  # Straße is STRASSE in capitals
             self._remembered[key] = found
         return found
 

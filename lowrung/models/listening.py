@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lowrung.core.parts import Audio
 from lowrung.models.recognizer import Recognizer
-from lowrung.models.sound import LESS, RATE, SECONDS
+from lowrung.models.sound import RATE
 
 LONGEST = 12.0  # seconds that are heard anew with each block
 SETTLED = (0.35, 0.75)  # the part of them in which what was said is cut from what is being said
@@ -37,6 +37,7 @@ def listen(model: Recognizer, blocks: Iterable[NDArray[np.float32]]) -> Iterator
     The last `LONGEST` seconds are heard anew each time. When there are more, they are cut where the model is surest
     that no letter is said, and what lies before is settled.
     """
+    seconds = model.sense.seconds  # of a state
     rest, begin, texts = np.zeros(0, dtype=np.float32), 0, list[str]()
     words: list[tuple[str, float, float]] = []
     now = None
@@ -49,18 +50,18 @@ def listen(model: Recognizer, blocks: Iterable[NDArray[np.float32]]) -> Iterator
             low, high = (int(len(logs) * share) for share in SETTLED)
             cut = low + int(np.convolve(logs[low:high, 0], np.ones(5), "same").argmax())
             said = model.decoded(logs[:cut])
-            words += _timed(said.words, begin)
+            words += _timed(said.words, begin, seconds)
             texts += said.text.split()
-            samples = cut * LESS * RATE // 100
+            samples = round(cut * seconds * RATE)
             rest, begin, now = rest[samples:], begin + samples, None
     if len(rest):
         said = model.decoded(model.logs([Audio(rest, RATE)])[0]) if now is None else now
-        words += _timed(said.words, begin)
+        words += _timed(said.words, begin, seconds)
         texts += said.text.split()
     text = " ".join(texts)
     yield Heard(text, text, (begin + len(rest)) / RATE, tuple(words))
 
 
-def _timed(words: Iterable[tuple[str, int, int]], begin: int) -> list[tuple[str, float, float]]:
+def _timed(words: Iterable[tuple[str, int, int]], begin: int, seconds: float) -> list[tuple[str, float, float]]:
     start = begin / RATE
-    return [(word, start + SECONDS * first, start + SECONDS * (last + 1)) for word, first, last in words]
+    return [(word, start + seconds * first, start + seconds * (last + 1)) for word, first, last in words]

@@ -18,7 +18,7 @@ from lowrung.models.sound import Block, Shape, through
 
 HEIGHT = 40  # rows that every line is scaled to
 LESS = 4  # columns in a state
-MOST = 8000  # columns of a picture; what is longer is squeezed
+MOST = 8000  # columns of a line; what is longer is squeezed
 COARSE, FINE = 64, 160  # rows among which something written is looked for, and lines of it
 LIKE, LEAST, PIECES = 0.4, 9, 3  # of the tallest one's height, rows, pieces across: a line has as much, unlike = and :
 APART = 0.12  # of that height, rows between two lines: a streak of a printer is thinner
@@ -48,7 +48,7 @@ def columns(image: Image) -> Tensor:
     """
     found = [line.ink for line in lines_of(image)]
     gap = torch.zeros(GAP, HEIGHT)
-    return torch.cat([part for line in found for part in (gap, line)][1:])[:MOST]
+    return torch.cat([part for line in found for part in (gap, line)][1:])
 
 
 def lines_of(image: Image) -> list[Line]:

@@ -173,7 +173,7 @@ class Tokenizer:
         """
         frame, (ids, offsets) = self.frame, first
         room = self.longest - frame.pair - len(second)
-        if second and len(ids) > room < self.longest // 2:
+        if second and (room < 1 or len(ids) > room < self.longest // 2):
             # too long a pair to be read together: one stream, so that no piece of either is lost
             ids = [*ids, *frame.between, *second]
             offsets = [*offsets, *[NOWHERE] * (len(ids) - len(offsets))]

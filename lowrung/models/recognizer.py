@@ -144,6 +144,13 @@ def windows(frames: Tensor, sense: Sense) -> Iterator[tuple[int, Tensor]]:
 # --- on disk
 
 
+def rounded(model: Recognizer) -> Recognizer:
+    """`model`, with its weights rounded in place to what `write_body` keeps: what is measured is what ships."""
+    for module in (model.body, model.head):
+        module.load_state_dict({name: each.to(torch.bfloat16).float() for name, each in module.state_dict().items()})
+    return model
+
+
 def write_body(folder: Path, body: Body, head: CTC, facts: dict[str, Any]) -> None:
     """Weights in bfloat16, and beside them what they are of, in a file whose name tells the sense."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -83,9 +83,11 @@ class Sense:
         if cache is not None and key and (kept := cache.get(key)) is not None:
             return torch.from_numpy(kept).float()
         frames = self.made(part)
-        if cache is not None and key:
-            cache.put(key, frames.half().numpy())
-        return frames
+        if cache is None or not key:
+            return frames
+        kept = frames.half().numpy()
+        cache.put(key, kept)
+        return torch.from_numpy(kept).float()  # as it will come from there
 
     def features_of(self, parts: Sequence[Audio | Image], cache: Cache | None = None) -> list[Tensor]:
         """`features` of many parts, which are decoded on all cores.  -> of each (T, M)"""
@@ -137,7 +139,7 @@ READING = Sense(
     default="lines",
     about="lines.json",
     made=picture.columns,
-    mark="ink 1",
+    mark="ink 2",
     normalised=lambda ink: ink,
     less=picture.LESS,
     seconds=0.0,
@@ -155,7 +157,7 @@ WAVES = replace(
     built=lambda shape: WaveBody(WaveShape(shape)),
     about="waves.json",
     made=wave,
-    mark="wave 1",
+    mark="wave 2",
     normalised=levelled,
     less=waves.LESS,
     seconds=waves.LESS / RATE,

@@ -14,14 +14,18 @@ from lowrung.core.words import words
 
 NAMELIKE = 0  # the column that says «capitalised where nothing but a name would be»
 COLUMNS = 17
+SHORT, KEPT = 1000, 10_000  # letters of the texts that are remembered, and how many: 400 MB at most
 
 
-@lru_cache(maxsize=50_000)  # a study asks for the same texts in every cell
 def looks(text: str) -> tuple[Tensor, Tensor]:
     """Where the words of `text` lie, and how they look.  -> (N, 2) int64, (N, 3 * COLUMNS) float32
 
     The three blocks of columns are the word's own, its left and its right neighbour's.
     """
+    return _kept(text) if len(text) <= SHORT else _looks(text)
+
+
+def _looks(text: str) -> tuple[Tensor, Tensor]:
     spans = words(text)
     if not spans:
         return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0, 3 * COLUMNS)
@@ -29,6 +33,10 @@ def looks(text: str) -> tuple[Tensor, Tensor]:
     nothing = torch.zeros(1, COLUMNS)
     left, right = torch.cat([nothing, own[:-1]]), torch.cat([own[1:], nothing])
     return torch.tensor(spans), torch.cat([own, left, right], 1)
+
+
+_kept = lru_cache(maxsize=KEPT)(_looks)  # a study asks for the same texts in every cell
+forget = _kept.cache_clear
 
 
 def _own(text: str, spans: list[tuple[int, int]]) -> list[list[float]]:

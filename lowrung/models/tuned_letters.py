@@ -93,14 +93,15 @@ def crossed(chooser: Chooser, rows: Sequence[Row], *, seed: int = 0) -> tuple[li
 
 
 def _counting(chooser: Chooser, rows: Sequence[Row]) -> Chooser:
-    """With the slips and the right texts of rows as evidence."""
+    """With the slips and the right texts of rows as evidence, in numbers as coarse as they are on disk, so that what
+    was fitted is what is shipped."""
     before = chooser.evidence
     size = sum(len(right) for _, right in rows)
-    share = MOST * size / (size + TRUSTED)
+    share = float(np.float32(MOST * size / (size + TRUSTED)))
     sequences = before.sequences
     if rows:
         more = Grams.count([right for _, right in rows], sequences.alphabet)
-        sequences = sequences.with_grams(more, share)
+        sequences = sequences.with_grams(Grams.unpacked(more.size, more.order, more.packed()), share)
     return replace(chooser, evidence=replace(before, sequences=sequences, slips=Slips.count(rows)), share=share)
 
 

@@ -20,7 +20,7 @@ from lowrung.metrics.counting import total
 from lowrung.models.batch import CPU, autocast
 from lowrung.models.decoding import Settings as Beam
 from lowrung.models.patches import PatchBody
-from lowrung.models.recognizer import Recognizer
+from lowrung.models.recognizer import Recognizer, rounded
 from lowrung.models.senses import HEARING, THREADS, Sense
 from lowrung.models.sound import batched
 from lowrung.models.training import Progress, Settings, descend, drawn
@@ -72,7 +72,7 @@ def fit_recognizer(
     """`base` taught by recordings of at most 20 seconds with what is said in them, or by pictures of lines.
 
     The head learns the letters that it lacked. Where the rows of speech have few different words, the beam expects
-    these.
+    these. Weights are those that a folder keeps, in 16 bits.
 
     Args:
         how: Frozen moves the head (of patches, what parts their states, too), Top the last layers besides, Full all.
@@ -95,7 +95,7 @@ def fit_recognizer(
         checkpoint=checkpoint,
         watch=watch,
     )
-    return replace(made, how=_expecting(base, [text for _, text in rows]))
+    return replace(rounded(made), how=_expecting(base, [text for _, text in rows]))
 
 
 def rows_of(examples: Iterable[Example[Text]], sense: Sense, cache: Cache | None = None) -> Iterator[Row]:

@@ -153,7 +153,9 @@ class Prefixes:
         if missing:
             asked = batch if len(missing) == len(batch.questions) else None
             asked = asked or self.backbone.encode([batch.questions[number] for number in missing])
-            for place, windows in _by_question(asked, self.backbone.taps(asked, depths)):
+            with self._exact():
+                tapped = self.backbone.taps(asked, depths)
+            for place, windows in _by_question(asked, tapped):
                 rows[missing[place]] = windows
                 self._keep(depths, batch.questions[missing[place]], windows)
         return pad([window for number in range(len(batch.questions)) for window in rows[number]])
@@ -170,13 +172,18 @@ class Prefixes:
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         found: dict[str, Tensor] = {text: self._vectors[text] for text in texts if text in self._vectors}
         for places, batch in self.backbone.batches([Question((text,)) for text in new]):
-            pooled = nn.functional.normalize(self.backbone.pool(batch, self.backbone.hidden(batch)), dim=-1)
+            with self._exact():
+                pooled = nn.functional.normalize(self.backbone.pool(batch, self.backbone.hidden(batch)), dim=-1)
             found |= {new[place]: each.clone() for place, each in zip(places, pooled, strict=True)}
         size = self.backbone.width * 4
         for text in new if self.used + len(new) * size <= self.limit else ():
             self._vectors[text] = found[text]
             self.used += size
         return found
+
+    def _exact(self) -> torch.autocast:
+        """Float32, whatever surrounds it: what is kept must not depend on who asked first."""
+        return torch.autocast(self.backbone.device.type, enabled=False)
 
     def _keep(self, depths: tuple[int, ...], question: Question, windows: list[Tensor]) -> None:
         size = sum(each.numel() * each.element_size() for each in windows)

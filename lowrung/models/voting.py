@@ -47,6 +47,7 @@ FEATURES = (
 # What the squares of weights cost, against the share of errors: more where a number says little of a text by itself.
 TIES, LOOSE = 1e-4, {"heard": 0.05, "given": 0.05, "mended": 0.05, "words": 0.01, "blanks": 0.01}
 ROUNDS = 200  # of descent, from each start
+STILL = 1e-6  # the spread of a number that never varies
 
 Watch = Callable[[int, int, float], None]
 
@@ -252,26 +253,16 @@ def fit_vote(
             raise DataError("a vote is weighed by rows held out, and needs at least 2 rows to learn from")
         kept, held = folds(list(examples), k=min(3, len(examples)), seed=seed)[0][0]
         learn, judges = [examples[at] for at in kept], [examples[at] for at in held if examples[at].question.texts]
-    made = Vote(_taught(base, learn, dev, seed, checkpoint and checkpoint / "part", watch), _START, manner)
+
+    def taught(rows: Sequence[Example[Text]], part: str) -> Recognizer:
+        kept = checkpoint and checkpoint / part
+        return fit_recognizer(base, rows, how=Top(), dev=dev, seed=seed, checkpoint=kept, watch=watch)
+
+    made = Vote(taught(learn, "part"), _START, manner)
     weights = weighed(list(made.polls([each.question for each in judges])), judges, base.sense.metrics[0].count)
     if len(learn) < len(examples):
-        made = replace(made, base=_taught(base, examples, dev, seed, checkpoint and checkpoint / "whole", watch))
+        made = replace(made, base=taught(examples, "whole"))
     return replace(made, weights=weights)
-
-
-def _taught(
-    base: Recognizer,
-    examples: Sequence[Example[Text]],
-    dev: Sequence[Example[Text]],
-    seed: int,
-    checkpoint: Path | None,
-    watch: Watch | None,
-) -> Recognizer:
-    """With weights as a folder will hold them, so that what was fitted is what is shipped."""
-    made = fit_recognizer(base, examples, how=Top(), dev=dev, seed=seed, checkpoint=checkpoint, watch=watch)
-    for module in (made.body, made.head):
-        module.load_state_dict({name: each.to(torch.bfloat16).float() for name, each in module.state_dict().items()})
-    return made
 
 
 _START = {name: float(name == "sound") for name in FEATURES}
@@ -298,7 +289,8 @@ def weighed(
         errors[at, :size] = torch.tensor([float(each["edits"]) for each in counts])
         length += float(counts[0]["length"])
     centred = torch.where(mask[..., None], features - features[:, :1], 0.0)  # only differences within a row tell
-    spread = centred.square().sum((0, 1)).div(mask.sum().clamp(min=1)).sqrt().clamp(min=1e-6)
+    spread = centred.square().sum((0, 1)).div(mask.sum().clamp(min=1)).sqrt()
+    spread = spread.masked_fill(spread < STILL, torch.inf)  # what never varies says nothing, and weighs nothing
     scaled = centred / spread
     found = [_descended(scaled, errors, mask, length, start) for start in _starts(scaled)]
     best = min(found, key=lambda each: each[0])[1] / spread

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowrung.core.answers import Prediction, Text
@@ -25,6 +26,7 @@ from lowrung.models.text import Source
 
 KINDS = ("wav2vec2", "hubert", "wavlm")  # as config.json calls the bodies that a CTC head can read
 LESS = 320  # samples in a state
+LEAST = 400  # samples that a state hears
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "[PAD]", "[UNK]")
 GAP = "|"  # what stands for a blank between words in their vocabularies
 WINDOW = 30.0  # seconds that Whisper hears at once
@@ -66,21 +68,35 @@ class WaveBody(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S, 1), (B,) -> (B, T', D), (B,)"""
-        mask = torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
-        # those with a group norm were trained without a mask, on zeros behind shorter sounds
-        masked = self.shape.config.get("feat_extract_norm") == "layer"
-        states = self.inner(frames[..., 0], attention_mask=mask if masked else None).last_hidden_state
-        return states, self.inner._get_feat_extract_output_lengths(lengths).to(lengths.device)  # type: ignore[operator]
+        sizes: Tensor = self.inner._get_feat_extract_output_lengths(lengths).to(lengths.device)  # type: ignore[operator]
+        if self.shape.config.get("feat_extract_norm") == "layer":
+            mask = torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
+            return self._states(frames[..., 0], int(sizes.max()), mask), sizes
+        states = frames.new_zeros(len(frames), int(sizes.max()), self.shape.width)
+        for length in set(lengths.tolist()):  # without padding, over which a group norm would run
+            rows = (lengths == length).nonzero()[:, 0]
+            size = int(sizes[rows[0]])
+            states[rows, :size] = self._states(frames[rows, :length, 0], size).to(states.dtype)
+        return states, sizes
+
+    def _states(self, sound: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """(B, S), T', (B, S) -> (B, T', D)"""
+        config, kept = self.inner.config, None
+        if self.training and config.mask_time_prob > 0 and size < config.mask_time_length:  # type: ignore[union-attr,operator]
+            kept = torch.zeros(len(sound), size, dtype=torch.bool, device=sound.device)  # too short to be struck out of
+        states: Tensor = self.inner(sound, attention_mask=mask, mask_time_indices=kept).last_hidden_state
+        return states
 
 
 def wave(given: Audio) -> Tensor:
-    """Samples at 16 kHz.  -> (S, 1)"""
+    """Samples at 16 kHz, with zeros behind them where they are too few for a state.  -> (S, 1)"""
     samples = given.samples
     if given.rate != RATE:
         import soxr
 
         samples = soxr.resample(samples, given.rate, RATE)
-    return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[:, None]
+    sound = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    return F.pad(sound, (0, max(0, LEAST - len(sound))))[:, None]
 
 
 def levelled(frames: Tensor) -> Tensor:
@@ -103,7 +119,8 @@ def read_ctc(folder: str) -> tuple[WaveBody, CTC]:
     }
     if not letters:
         raise ModelError(f"{folder}: its vocabulary has no letters")
-    told = {" " if symbol == GAP else symbol.lower(): at for symbol, at in letters.items()}
+    lower = len({symbol.lower() for symbol in letters}) == len(letters)  # else they are told apart by their case
+    told = {" " if symbol == GAP else symbol.lower() if lower else symbol: at for symbol, at in letters.items()}
     body = WaveBody(WaveShape(whole.config.to_dict()), getattr(whole, whole.base_model_prefix))
     head = CTC(tuple(told), body.shape.width)
     with torch.no_grad():

@@ -129,9 +129,9 @@ class TextWriter:
         -> "" where it cannot be made to fit.
         """
         if not self.base.twofold:
-            longest = max(map(len, question.options), default=0)
-            answer = "x" * longest if self.answer_shape is Choice else given(question)
-            room = len(self.base.pieces(self.said(answer))) * (1 if self.answer_shape is Choice else 2) + ROOM
+            answers = question.options if self.answer_shape is Choice else (given(question),)
+            longest = max((len(self.base.pieces(self.said(each))) for each in answers), default=0)
+            room = longest * (1 if self.answer_shape is Choice else 2) + ROOM
         else:
             room = 0
         for shots in range(len(self.shots), -1, -1):

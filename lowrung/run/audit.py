@@ -208,8 +208,9 @@ def audit(
     examples = [replace(task, facets=facets).example(row) for row in rows]
     if not any(each.question.text.strip() for each in examples):
         raise DataError(f"no row has a text to audit {task.name} on")
-    said = model.answer([each.question for each in examples])
     labelled = [at for at, each in enumerate(examples) if each.golds]
+    groups_of = _groups([examples[at] for at in labelled])
+    said = model.answer([each.question for each in examples])
     report = _report(task, model, examples, said, labelled) if labelled else None
     effects = [_effect(model, task, examples, said, name, seed) for name in chosen]
     return Audit(
@@ -220,7 +221,7 @@ def audit(
         len(labelled),
         interval([report], task.metrics[0]) if report else None,
         tuple(effects),
-        tuple(_gaps(report, seed)) if report else (),
+        tuple(_gaps(report, groups_of, seed)) if report else (),
     )
 
 
@@ -295,8 +296,8 @@ def _changes(example: Example[A], edits: Sequence[Edit]) -> tuple[tuple[str, str
     return tuple((old, new) for old, new in found if old != new)
 
 
-def _gaps(report: Report[A], seed: int) -> list[Gap]:
-    examples = report.examples
+def _groups(examples: Sequence[Example[A]]) -> dict[str, list[str]]:
+    """Facet → the group of each example, "" for none; DataError where a facet has too many."""
     facets = dict.fromkeys(name for each in examples for name, _ in each.facets)
     told: dict[str, list[str]] = {
         name: [_value(name, dict(each.facets).get(name, "")) for each in examples] for name in facets
@@ -305,11 +306,17 @@ def _gaps(report: Report[A], seed: int) -> list[Gap]:
         named = [gender_of_names(each, first_names()) for each in examples]
         if min(named.count(gender) for gender in ("feminine", "masculine")) >= FEW:
             told[NAMES] = named
-    found = []
     for facet, values in told.items():
+        number = len(set(values) - {""})
+        if number > MOST:
+            raise DataError(f"column {facet!r} has {number} values; groups are at most {MOST}")
+    return told
+
+
+def _gaps(report: Report[A], groups: Mapping[str, Sequence[str]], seed: int) -> list[Gap]:
+    found = []
+    for facet, values in groups.items():
         names = sorted(set(values) - {""})
-        if len(names) > MOST:
-            raise DataError(f"column {facet!r} has {len(names)} values; groups are at most {MOST}")
         if len(names) > 1:
             found.append(_gap(report, facet, {name: [value == name for value in values] for name in names}, seed))
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
 from lowrung.core.answers import A
 from lowrung.core.errors import LowrungError, unknown
+from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.augment import AUGMENTATIONS
 from lowrung.data.sounding import SOUNDINGS
@@ -57,13 +58,28 @@ def checked(task: Task[Any], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def augmented(task: Task[A], examples: Sequence[Example[A]], names: Sequence[str], *, seed: int) -> list[Example[A]]:
-    """The examples, and after them one copy of each by each augmentation; a copy that is the same is left out."""
-    found = list(examples)
+    """The examples, and after them one copy of each by each augmentation; a copy that is the same is left out.
+
+    A copy is of its row's group, and rows without a group that ask the same are given one, so that nothing that is
+    held out of them to stop early by was learnt from as a copy.
+    """
+    if not names:
+        return list(examples)
+    asked = [_asked(each.question, at) for at, each in enumerate(examples)]
+    group = {same: f"row {at}" for at, same in reversed(list(enumerate(asked)))}
+    group |= {same: each.group for same, each in zip(asked, examples, strict=True) if each.group}
+    found = [replace(each, group=each.group or group[same]) for same, each in zip(asked, examples, strict=True)]
+    grouped = list(found)
     for name in names:
         change, random = augmentations(task)[name], Random(f"{seed} {name}")
-        copies = [change(each, random) for each in examples]
-        found += [copy for each, copy in zip(examples, copies, strict=True) if copy != each]
+        copies = [change(each, random) for each in grouped]
+        found += [copy for each, copy in zip(grouped, copies, strict=True) if copy != each]
     return found
+
+
+def _asked(question: Question, at: int) -> Hashable:
+    """The same for questions that are the same; one with a sound or picture is like no other."""
+    return (question.texts, question.options, question.marks) if question.kinds == {"text"} else at
 
 
 def vetted(

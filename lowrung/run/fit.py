@@ -34,7 +34,7 @@ from lowrung.run.methods import (
 )
 from lowrung.run.named import Named, named
 from lowrung.run.reference import reference_of
-from lowrung.run.ship import Shipped, fingerprint, now, ship, versions
+from lowrung.run.ship import Shipped, fingerprint, now, ship, training_of, vacant, versions
 from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
 
@@ -100,9 +100,12 @@ def fit(
     Raises:
         DataError: no labelled rows, only one label to choose from, or dev rows with a label that `rows` lack.
         LowrungError: an unknown task or method, or a meaning for a label that no row has.
+        ModelError: no such backbone, or `out` holds something else than a shipped model.
     """
     from lowrung.tasks import task as of_name
 
+    if out:
+        vacant(out)
     fitted = described_task(of_name(task) if isinstance(task, str) else task, description).fitted_to(rows)
     if meanings:
         for label in meanings:
@@ -163,7 +166,7 @@ def fit(
     }
     if silver:
         facts["silver"] = facts_of_silver
-    training = Path(f"{out}.training") if out else None
+    training = training_of(out) if out else None
     start = None
     if rehearsal is not None:
         start = started(fitted, rehearsal, base=body, out=training, watch=watch)

@@ -25,7 +25,8 @@ from lowrung.models.protection import Protection
 from lowrung.run.evaluate import Report, evaluate
 from lowrung.run.methods import foundation
 from lowrung.run.practice import job_of
-from lowrung.run.ship import ship
+from lowrung.run.ship import ship, vacant
+from lowrung.tasks.spelling import practising
 
 LEAST = 3  # times that a word must be met
 SHORTEST = 3  # letters of a word of one's own
@@ -103,6 +104,8 @@ def harvest(
         ModelError: no such language, or `out` holds something else than a shipped model.
     """
     begun = time.monotonic()
+    if out is not None:
+        vacant(out)
     corrector: Corrector = base or foundation(task, model)
     job = job_of(task, text, corrector.source, corrector.protect, least, column, seed)
     kept = list(islice((line for line in lines(text, column, held_out=True) if line.strip()), held))
@@ -118,8 +121,8 @@ def harvest(
         raise DataError(f"{told}: too little text: two documents of 50 lines are needed, one of them to measure on")
     made = replace(corrector.with_words(found.own), name="practice").with_curve(kept)
     before = corrector.with_curve(kept).curve[0][0]
-    assert task.practice is not None
-    rows = [task.example(row) for row in task.practice(iter(kept), Random(seed))]
+    damaged = practising(lambda: corrector.channel.noise)  # of its language
+    rows = [task.example(row) for row in damaged(iter(kept), Random(seed))]
     reports = [evaluate(task, each, rows) for each in (corrector, made)]
     whole = Harvested(made, found, before, made.curve[0][0], reports[0], reports[1], time.monotonic() - begun)
     if out is not None:

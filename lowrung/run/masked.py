@@ -21,7 +21,7 @@ from lowrung.models.tracked import run_of
 from lowrung.models.training import Settings, descend
 from lowrung.run.adapt import Watch
 from lowrung.run.practice import Feed, curve_of, job_of, pace_of, steps_of
-from lowrung.run.ship import now, versions
+from lowrung.run.ship import now, training_of, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,7 @@ def practise_masked(
     from lowrung.models.catalog import DEFAULT, backbone
 
     begun, chosen = time.monotonic(), replace(settings, most=steps_of(steps, minutes))
-    folder, training = (Path(out), Path(f"{out}.training")) if out else (None, None)
+    folder, training = (Path(out), training_of(out)) if out else (None, None)
     if folder is not None and folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
         raise ModelError(f"{folder}: holds something else than a body that has practised; name another folder")
     found = backbone(model or DEFAULT)

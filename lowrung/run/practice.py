@@ -25,7 +25,7 @@ from lowrung.models.tuning import Frozen, Full, How, Top
 from lowrung.run.adapt import Watch, adapt, body_to_move, loosen
 from lowrung.run.evaluate import Report, evaluate
 from lowrung.run.shares import shares
-from lowrung.run.ship import ship
+from lowrung.run.ship import ship, training_of, vacant
 from lowrung.run.start import unpractised
 
 R = TypeVar("R")
@@ -106,6 +106,8 @@ def practise(
 
     if task.practice is None:
         raise LowrungError(unpractised(task))
+    if out is not None:
+        vacant(out)
     if task.media:
         from lowrung.run.recognizing import practise_recognizer
 
@@ -122,7 +124,7 @@ def practise(
     how = how or (Full() if task.extracts else Top(2))
     usual = replace(SETTINGS, lr=1e-4) if isinstance(how, Full) else SETTINGS
     begun, chosen = time.monotonic(), replace(settings or usual, most=steps_of(steps, minutes))
-    training = Path(f"{out}.training") if out else None
+    training = training_of(out) if out else None
     kept = kept_rows(task, lambda: lines(text, column, held_out=True), seed, held)
     passes = [0]
     feed = Feed(lambda: endless(task, lambda: lines(text, column, held_out=False), seed, passes), chosen.batch)

@@ -18,7 +18,8 @@ from lowrung.data.raw import lines
 from lowrung.models.decoding import Settings as Beam
 from lowrung.models.hearing import recognizer, taught
 from lowrung.models.own_words import counted
-from lowrung.models.senses import sense_of
+from lowrung.models.recognizer import rounded
+from lowrung.models.senses import Sense, sense_of
 from lowrung.models.tracked import run_of
 from lowrung.models.training import Progress, Settings
 from lowrung.models.tuned_recognizer import Row, error_rate, movable, rows_of, teach
@@ -36,6 +37,7 @@ from lowrung.run.practice import (
     ship_practised,
     steps_of,
 )
+from lowrung.run.ship import training_of
 
 SETTINGS = Settings(lr=1e-4, head_lr=3e-4, batch=12, validations=4, patience=10**6)
 STEPS = 200  # where neither steps nor minutes are named
@@ -63,12 +65,12 @@ def practise_recognizer(
     Raises:
         LowrungError: espeak-ng is not installed, or no font is.
     """
-    begun, training = time.monotonic(), Path(f"{out}.training") if out else None
+    begun, training = time.monotonic(), training_of(out) if out else None
     base = taught(recognizer(model, sense_of(task.media)))
     most = steps_of(steps, minutes) if steps or minutes else STEPS
     chosen, passes = replace(SETTINGS, most=most), [0]
     kept = kept_rows(task, lambda: lines(text, column, held_out=True), seed, HELD)
-    feed = Feed(lambda: _rows(task, text, column, seed, passes), chosen.batch)
+    feed = Feed(lambda: _rows(task, base.sense, text, column, seed, passes), chosen.batch)
     if not kept:
         told = ", ".join(str(each) for each in text)
         raise DataError(f"{told}: too little text for {task.name}: no rows can be made of it")
@@ -93,7 +95,7 @@ def practise_recognizer(
                 watch=watch,
             )
     trained = time.monotonic()
-    after = evaluate(task, made, kept)
+    after = evaluate(task, rounded(made), kept)
     found = Practised[Text](
         made,
         before,
@@ -113,6 +115,8 @@ def practise_recognizer(
     return found
 
 
-def _rows(task: Task[Text], text: Sequence[str | Path], column: str, seed: int, passes: list[int]) -> Iterator[Row]:
+def _rows(
+    task: Task[Text], sense: Sense, text: Sequence[str | Path], column: str, seed: int, passes: list[int]
+) -> Iterator[Row]:
     examples: Iterator[Example[Any]] = endless(task, lambda: lines(text, column, held_out=False), seed, passes)
-    return rows_of(examples, sense_of(task.media))
+    return rows_of(examples, sense)

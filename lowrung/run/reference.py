@@ -89,7 +89,7 @@ def reference_of(
     """A reference of questions in words, at most `MOST` of them; None where too few have words.
 
     Args:
-        confidence: of answers to questions that the model had not learnt.
+        confidence: of answers to questions that the model had not learnt; `MOST` of them are drawn.
     """
     held = [each for each in questions if each.text.strip()]
     if len(held) < LEAST:
@@ -101,12 +101,13 @@ def reference_of(
         met[np.unique(np.concatenate([*each, np.zeros(0, dtype=np.int64)]))] += 1
     places = sorted(random.permutation(len(held))[:MOST])
     chosen = [held[at] for at in places]
+    sure = np.asarray(confidence, dtype=np.float32)
     return Reference(
         np.asarray(vectors_of(model, chosen), dtype=np.float32),
         (met > 0).astype(np.float32),
         np.array([_odd(hashed[at], met, 1) for at in places], dtype=np.float32),
         np.log1p([len(each.text) for each in chosen]).astype(np.float32),
-        np.asarray(list(confidence)[:MOST], dtype=np.float32),
+        sure[np.sort(random.permutation(len(sure))[:MOST])],
     )
 
 

@@ -177,7 +177,8 @@ def _grid(study: StudyJson, metric: str) -> dict[str, Any]:
     """One metric: `labels` as columns, `rows` a method with its cells (None where not measured), and `by` its place."""
     by = {(each["method"], int(each["labels"])): dict(each) for each in study["summary"] if each["metric"] == metric}
     labels = sorted({number for _, number in by})
-    sign = 1 if study["higher_is_better"] or metric != study["metric"] else -1
+    up = study["higher_is_better"] or metric != study["metric"]  # all that an old study says of it
+    sign = 1 if next((each["higher_is_better"] for each in by.values() if "higher_is_better" in each), up) else -1
     for number in labels:
         column = [each for (_, at), each in by.items() if at == number]
         top = max(sign * each["value"] for each in column)

@@ -78,9 +78,7 @@ def ship(
         ModelError: the folder holds something else than a shipped model, the model cannot be saved, or the disk
             refuses; an old model there is intact.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
-        raise ModelError(f"{folder}: holds something else than a shipped model; name another folder")
+    folder = vacant(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as new:
@@ -98,6 +96,25 @@ def ship(
             f"{folder}: could not be written ({problem.strerror or problem}); nothing was changed"
         ) from problem
     return Shipped(task, model, whole, folder)
+
+
+def vacant(folder: str | Path) -> Path:
+    """The folder, which holds nothing or a shipped model that another may replace. To be asked before long work, too.
+
+    Raises:
+        ModelError: it holds something else, or is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder}: is a file; a folder is to be written there. Choose another name")
+    if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
+        raise ModelError(f"{folder}: holds something else than a shipped model; name another folder")
+    return folder
+
+
+def training_of(out: str | Path) -> Path:
+    """The folder beside `out`, never in it, where a training that is under way is kept."""
+    return Path(f"{Path(out)}.training")
 
 
 def _saved(model: Model[Any], folder: Path) -> dict[str, Any]:

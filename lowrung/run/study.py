@@ -17,7 +17,7 @@ from lowrung.core.parts import Part
 from lowrung.core.task import Example, Row, Task
 from lowrung.data.describing import Description
 from lowrung.data.files import atomic
-from lowrung.data.splits import keys
+from lowrung.data.splits import folds, keys
 from lowrung.run.augmenting import Tried, checked, rows_of, vetted
 from lowrung.run.cells import Bench, Cell, Plan, Store, Watch, answer_json
 from lowrung.run.compare import Comparison, compare, told
@@ -27,7 +27,7 @@ from lowrung.run.methods import Method, foundation, hears_words, kinds_of, metho
 from lowrung.run.named import Named, named
 from lowrung.run.pictures import kept, part_of, samples
 from lowrung.run.reference import Reference, reference_of
-from lowrung.run.ship import fingerprint, now, ship, versions
+from lowrung.run.ship import fingerprint, now, ship, vacant, versions
 from lowrung.run.silver import gold_only, silver_examples
 from lowrung.run.start import Rehearsal, started, unpractised
 from lowrung.run.switching import Reports, sentence, switch_points
@@ -48,6 +48,7 @@ class Line:
     value: float
     low: float
     high: float
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,8 @@ def study(
         watch: called with (what, done, of how many) before each cell.
 
     Raises:
-        DataError: too few rows, only one label to choose from, or a label that only `test` has; text that cannot be
-            read or is too little; silver rows among those that are measured on.
+        DataError: too few rows, without `test` all of one group, only one label to choose from, or a label that only
+            `test` has; text that cannot be read or is too little; silver rows among those that are measured on.
         LowrungError: an unknown task or method, no seed, `labels` that are no numbers, or text for a task that cannot
             be practised.
         ModelError: no such backbone, one that cannot learn, or `out`/model holds something else than a shipped model.
@@ -160,6 +161,9 @@ def study(
     from lowrung.models.tuning import Prefixes
     from lowrung.tasks import task as of_name
 
+    folder = Path(out) if out else None
+    if folder is not None:
+        vacant(folder / "model")
     task = described_task(of_name(task) if isinstance(task, str) else task, description)
     found = named(task, model, terms)
     writer, remote = found.writer, found.remote
@@ -168,7 +172,6 @@ def study(
     if task.media and any(each.learns for each in plan.methods):
         taught(body)  # or says at once why it cannot be
     names = checked(task, augment)
-    folder = Path(out) if out else None
     start = started(plan.task, rehearsal, base=body, out=folder, watch=_practising(watch)) if rehearsal else None
     encoder, checksum, expected = None, body.source.checksum, ""
     if words:
@@ -202,15 +205,8 @@ def study(
     summary = tuple(_summary(plan, reports))
     switch = tuple(switch_points(plan, reports))
     best = reports[gate.shipped, at if gate.shipped == winner.name else 0]
-    facts = _facts(
-        plan,
-        found.body or body.source.name,
-        body.source.checksum,
-        switch,
-        best,
-        compared,
-        confidence,
-    )
+    named_body = found.body or body.source.name
+    facts = _facts(plan, named_body, body.source.checksum, switch, best, compared, confidence)
     if start is not None and rehearsal is not None:
         facts["practice"] = {"text": [str(each) for each in rehearsal.text], **start.facts}
     if description is not None:
@@ -230,7 +226,8 @@ def study(
         facts["samples"] = kept(best[0], picked)
     made = Study(plan.task, tuple(cells), summary, switch, gate, shipped, facts)
     if out:
-        asked, sure = [each.question for each in plan.train], [each.confidence for each in best[0].predictions]
+        asked = [each.question for each in plan.train]
+        sure = [each.confidence for each in best[0].predictions if each.answer is not None]
         reference = reference_of(settled(shipped), asked, confidence=sure)
         _write(made, Path(out), chosen, body, [part_of(each, task.media) for each, _ in picked], reference)
     return made
@@ -281,7 +278,11 @@ def _plan(
         raise LowrungError(f"a study needs at least 1 seed, not {seeds}")
     if test and not held:
         raise DataError("none of the test rows has a label")
+    if held and len({each.group or at for at, each in enumerate(train)}) == 1:  # the test decides; rows pick the winner
+        train = tuple(replace(each, group="") for each in train)
     number = 0 if held else min(5 if len(train) < 400 else 3, len(train))
+    if number:
+        folds(train, k=number)  # or says at once why they cannot be held out
     most = len(train) if held else len(train) - -(-len(train) // number)
     wanted = {0}
     for each in labels:
@@ -370,7 +371,7 @@ def _summary(plan: Plan[A], reports: Reports[A]) -> Iterator[Line]:
             if not metric.tells(found[0].examples):
                 continue
             score: Score = interval(found, metric)
-            yield Line(method, number, metric.name, score.value, score.low, score.high)
+            yield Line(method, number, metric.name, score.value, score.low, score.high, metric.higher_is_better)
 
 
 def _facts(
@@ -429,7 +430,8 @@ def _write(
     found = made.to_json()
     sources = {"writer": made.facts.get("writer", ""), "remote": made.facts.get("remote", {}).get("source", "")}
     source = sources["writer" if chosen.writer else "remote"] if chosen.writer or chosen.remote else body.source.name
-    facts = {"method": chosen.name, "seed": 0, "fingerprint": found["fingerprint"], "source": source}
+    learnt = (found["fingerprint"], found["rows"]["learn"]) if chosen.learns else (fingerprint(()), 0)  # as fit says
+    facts = {"method": chosen.name, "seed": 0, "fingerprint": learnt[0], "rows": learnt[1], "source": source}
     facts |= {"formats": found["formats"]} if "formats" in found else {}
     ship(made.task, made.model, out / "model", report=found, card=card(found), facts=facts, reference=reference)
     found["sizes"] = {chosen.name: sum(each.stat().st_size for each in (out / "model").iterdir())}

@@ -105,7 +105,8 @@ def application(
         responses={code: {"description": told, "model": _Problem} for code, told in PROBLEMS.items()},
     )
     app.state.lowrung = state
-    app.add_middleware(Gate, doors=Doors(keys, hosts), meters=host.meters, most=limits.body, open_=OPEN)
+    doors = Doors(keys, hosts)
+    app.add_middleware(Gate, doors=doors, meters=host.meters, most=limits.body, open_=OPEN, busy=host.busy)
     for kind, handler in _handlers().items():
         app.add_exception_handler(kind, handler)
     _routes(app, state)

@@ -100,14 +100,21 @@ class Batcher:
         with self._change:
             if not self._open:
                 raise Closing("the service is shutting down")
-            wait = self._wait()
-            if wait > self.patience:
-                raise Busy(wait)
+            if busy := self._busy():
+                raise busy
             self.waiting.append(asked)
             self._tokens += size
             self.depth += len(questions)
             self._change.notify()
         return asked.future
+
+    def busy(self) -> Busy | None:
+        """What `put` would raise of a question that came now; None where it has a place."""
+        with self._change:
+            return self._busy()
+
+    def _busy(self) -> Busy | None:
+        return Busy(wait) if (wait := self._wait()) > self.patience else None
 
     def close(self, timeout: float | None = None) -> bool:
         """Take no more questions and answer those that wait; whether all were answered within `timeout` seconds."""

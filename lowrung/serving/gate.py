@@ -6,7 +6,7 @@ import ipaddress
 import json
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from lowrung.serving.meters import Meters
 LOCAL = ("localhost", "127.0.0.1", "::1")
 ANY = ("0.0.0.0", "::")  # to listen at is to listen at all addresses of this machine
 READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
+ANSWER = "/v1/answer"  # what most questions are asked by
 STREAM = "lowrung"  # the subprotocol of streams
 KEY = "key."  # before a key among subprotocols, where a browser cannot send Authorization
 
@@ -121,16 +122,25 @@ class Gate:
 
     Args:
         most: bytes of a body. open_: paths that ask for no key.
+        busy: (model, why) where a question would find no place, which costs less to say before it is read.
     """
 
-    def __init__(self, app: ASGIApp, doors: Doors, meters: Meters, most: int, open_: Collection[str]) -> None:
-        self.app, self.doors, self.meters, self.most, self.open = app, doors, meters, most, open_
+    def __init__(
+        self,
+        app: ASGIApp,
+        doors: Doors,
+        meters: Meters,
+        most: int,
+        open_: Collection[str],
+        busy: Callable[[], tuple[str, Busy] | None],
+    ) -> None:
+        self.app, self.doors, self.meters, self.most, self.open, self.busy = app, doors, meters, most, open_, busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        begun, path, status = time.perf_counter(), scope["path"], 500
+        begun, path, status, asked = time.perf_counter(), scope["path"], 500, ""
         headers = {name.lower(): value for name, value in scope["headers"]}
         length, most, taken = headers.get(b"content-length", b""), self.most, 0
 
@@ -159,9 +169,13 @@ class Gate:
                 await problem(413, f"the body is larger than {most:,} bytes")(scope, receive, told)
             elif why := self.doors.refused(scope, headers):
                 await problem(*why)(scope, receive, told)
+            elif path == ANSWER and scope.get("method") == "POST" and (full := self.busy()):
+                self.meters.refused.labels(full[0]).inc()
+                await problem(429, str(full[1]), full[1])(scope, receive, told)
+                asked = ANSWER
             else:
                 await self.app(scope, counted if scope["type"] == "http" else receive, told)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = asked or getattr(scope.get("route"), "path", "other")
             self.meters.requests.labels(route, str(status)).inc()
             self.meters.seconds.labels(route).observe(time.perf_counter() - begun)

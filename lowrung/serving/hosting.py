@@ -16,7 +16,7 @@ from typing import Any
 from lowrung.core.errors import LowrungError, ModelError, unknown
 from lowrung.run.ship import FACTS, Shipped, shipped_folder
 from lowrung.run.silver import gold_column
-from lowrung.serving.batching import Batcher
+from lowrung.serving.batching import Batcher, Busy
 from lowrung.serving.drift import Monitor
 from lowrung.serving.meters import Meters
 
@@ -114,6 +114,12 @@ class Host:
         if name not in self.served:
             raise ModelError(unknown("model", name, self.served))
         return self.served[name]
+
+    def busy(self) -> tuple[str, Busy] | None:
+        """(name, why) of the one model that is served, where it takes no more questions; None of several."""
+        only = next(iter(self.served.values())) if len(self.served) == 1 else None
+        found = only.batcher.busy() if only else None
+        return (only.name, found) if only and found else None
 
     def refresh(self, name: str) -> bool:
         """Let a newer version take over where there is one; whether there was.

@@ -9,7 +9,7 @@ from typing import Any
 from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task
+from lowrung.core.task import Row, Task, place_of
 from lowrung.data.names import sentence_ends
 from lowrung.metrics.ranking import recall_at_1
 
@@ -44,11 +44,12 @@ def golds(row: Row) -> tuple[Choice, ...]:
     options = ask(row).options
     if isinstance(said, str) and said in options:
         return (Choice(said),)
-    if isinstance(said, bool) or not isinstance(said, int):
+    place = place_of(said)
+    if place is None:
         raise DataError(f"'answer' is none of the {len(options)} options, nor the place of one: {said!r:.60}")
-    if not 0 <= said < len(options):
-        raise DataError(f"'answer' {said} is not one of the {len(options)} options, counted from 0")
-    return (Choice(options[said]),)
+    if not 0 <= place < len(options):
+        raise DataError(f"'answer' {place} is not one of the {len(options)} options, counted from 0")
+    return (Choice(options[place]),)
 
 
 OPTIONS = 4

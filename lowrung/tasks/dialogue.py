@@ -8,7 +8,7 @@ from typing import Any
 from lowrung.core.answers import Choice
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Row, Task
+from lowrung.core.task import Row, Task, place_of
 from lowrung.metrics.ranking import RANKING
 
 WHICH = "The texts are the turns of a dialogue, in order. Which of the options is the next turn?"
@@ -32,13 +32,14 @@ def golds(row: Row) -> tuple[Choice, ...]:
     options = ask(row).options
     if isinstance(said, str) and said in options:
         return (Choice(said),)
-    if isinstance(said, bool) or not isinstance(said, int | str):
-        raise DataError(f"'next' holds the place of a candidate, counted from 0, or its text, not {said!r:.60}")
-    if isinstance(said, str):
+    place = place_of(said)
+    if place is None and isinstance(said, str):
         raise DataError(f"'next' is none of the {len(options)} candidates: {said!r:.60}")
-    if not 0 <= said < len(options):
-        raise DataError(f"'next' {said} is not one of the {len(options)} candidates, counted from 0")
-    return (Choice(options[said]),)
+    if place is None:
+        raise DataError(f"'next' holds the place of a candidate, counted from 0, or its text, not {said!r:.60}")
+    if not 0 <= place < len(options):
+        raise DataError(f"'next' {place} is not one of the {len(options)} candidates, counted from 0")
+    return (Choice(options[place]),)
 
 
 def _texts(row: Row, column: str, *, least: int) -> tuple[str, ...]:

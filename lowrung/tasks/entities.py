@@ -32,7 +32,9 @@ def golds(row: Row) -> tuple[Spans, ...]:
 
 def joined(tokens: object, text: str | None = None) -> tuple[str, list[tuple[int, int]]]:
     """The text of `tokens` (joined by blanks, or found in order in `text`) and where each token lies."""
-    if not isinstance(tokens, Sequence) or isinstance(tokens, str) or not tokens:
+    if isinstance(tokens, str):
+        raise DataError(f"'tokens' holds a list of tokens, not {tokens!r:.60}")
+    if not isinstance(tokens, Sequence) or not tokens:
         raise DataError("a row needs 'text', or 'tokens' with at least one token")
     if not all(isinstance(token, str) and token for token in tokens):
         raise DataError(f"'tokens' holds non-empty texts, not {list(tokens)[:4]!r}")
@@ -70,7 +72,9 @@ def _from_spans(row: Row) -> Spans:
 def _from_tags(row: Row) -> Spans:
     _, places = joined(row.get("tokens"), row.get("text"))
     tags = row["tags"]
-    if not isinstance(tags, Sequence) or isinstance(tags, str) or len(tags) != len(places):
+    if isinstance(tags, str):
+        raise DataError(f"'tags' holds a list of tags, not {tags!r:.60}")
+    if not isinstance(tags, Sequence) or len(tags) != len(places):
         number = len(tags) if isinstance(tags, Sequence) else "no"
         raise DataError(f"{len(places)} tokens but {number} tags")
     return Spans(tuple(spans_of_tags(tags, places)))

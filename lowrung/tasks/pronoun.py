@@ -9,7 +9,7 @@ from lowrung.core.answers import Choice, Span, Spans
 from lowrung.core.edits import Edit, apply
 from lowrung.core.errors import DataError
 from lowrung.core.parts import Question
-from lowrung.core.task import Example, Row, Task, apart, mark_of, text_of
+from lowrung.core.task import Example, Row, Task, apart, mark_of, place_of, text_of
 from lowrung.core.words import words
 from lowrung.data.names import COMMON, Place, candidates, distinct, language_of, named, passages, sentence_ends
 from lowrung.data.swaps import FORMS, SWAPS, person
@@ -41,11 +41,12 @@ def golds(row: Row) -> tuple[Choice, ...]:
     options, referent = ask(row).options, row["referent"]
     if referent is None:
         return (Choice(NONE),)
-    if isinstance(referent, bool) or not isinstance(referent, int):
+    place = place_of(referent)
+    if place is None:
         raise DataError(f"'referent' holds the place of a candidate, counted from 0, or null, not {referent!r}")
-    if not 0 <= referent < len(options) - 1:
-        raise DataError(f"'referent' {referent} is not one of the {len(options) - 1} candidates, counted from 0")
-    return (Choice(options[referent]),)
+    if not 0 <= place < len(options) - 1:
+        raise DataError(f"'referent' {place} is not one of the {len(options) - 1} candidates, counted from 0")
+    return (Choice(options[place]),)
 
 
 def row_of(text: str, word: str, names: Sequence[str] = ()) -> dict[str, Any]:

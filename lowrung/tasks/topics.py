@@ -21,6 +21,8 @@ def golds(row: Row) -> tuple[Choices, ...]:
         return ()
     several = held
     if isinstance(held, str):
+        if held.lstrip().startswith("["):
+            raise DataError(f"'labels' holds a list that is not JSON: {held!r:.60}")
         several = [] if held.strip() == NOTHING else [each for each in held.split(";") if each.strip()]
     if not isinstance(several, Sequence) or not all(_named(each) for each in several):
         raise DataError(f"'labels' holds a list of names of labels, [] for none, not {held!r:.60}")
