@@ -68,7 +68,7 @@ def base(tmp_path_factory):
 def fused(base):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(laying, "languages", lambda: ())
-        patched.setattr(voting, "_taught", lambda base, *rest: base)  # it knows all that sound can tell
+        patched.setattr(voting, "fit_recognizer", lambda base, *_, **__: base)  # it knows all that sound can tell
         return {way: fit_fused_text(way, examples(40, 500), base=base, settings=QUICK) for way in WAYS}
 
 
@@ -275,7 +275,7 @@ def test_likelihoods_are_of_all_paths_and_those_of_long_texts_are_small():
 
 def test_a_vote_without_dev_rows_is_weighed_by_rows_held_out(base, monkeypatch):
     learnt = []
-    monkeypatch.setattr(voting, "_taught", lambda base, rows, *rest: (learnt.append(len(rows)), base)[1])
+    monkeypatch.setattr(voting, "fit_recognizer", lambda base, rows, **_: (learnt.append(len(rows)), base)[1])
     assert isinstance(fit_fused_text("late", examples(9, 5), base=base), Vote)
     assert learnt == [6, 9]
     learnt.clear()
@@ -287,7 +287,7 @@ def test_a_vote_without_dev_rows_is_weighed_by_rows_held_out(base, monkeypatch):
 
 def test_what_a_vote_stands_on_has_learnt_and_is_as_a_folder_holds_it(base):
     few = examples(4, 9)
-    made = voting._taught(base, few, few, 0, None, None)
+    made = fit_fused_text("late", few, base=base, dev=few).base
     state = made.body.state_dict()
     assert all(torch.equal(each, each.to(torch.bfloat16).float()) for each in state.values())
     assert any(not torch.equal(each, state[name]) for name, each in base.body.state_dict().items())

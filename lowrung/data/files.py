@@ -149,10 +149,10 @@ def takes_rows(path: str | Path) -> str:
     Raises:
         DataError: rows are not written to files of that name.
     """
-    kind, packing = _format(Path(path))
-    if kind != "jsonl":
-        raise DataError(f"{path}: rows are written as .jsonl, .jsonl.gz or .jsonl.xz, not .{kind}")
-    return packing
+    found = re.fullmatch(r".+\.jsonl(?:\.(gz|xz))?", Path(path).name.lower(), re.DOTALL)
+    if found is None:
+        raise DataError(f"{path}: rows are written as .jsonl, .jsonl.gz or .jsonl.xz; name such a file")
+    return found[1] or ""
 
 
 def _encoded(row: Row, where: str) -> bytes:

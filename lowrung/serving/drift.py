@@ -6,11 +6,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from queue import Empty, Full, Queue
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lowrung.core.answers import Prediction
 from lowrung.core.errors import ModelError
@@ -24,9 +27,10 @@ from lowrung.serving.meters import Meters
 BLOCK = 100  # questions after which the window is looked at again
 WINDOW = 500  # questions that are looked at together
 EMBEDDED = 20  # of a block: their vectors cost as much as their answers did
+PIECE = 4  # of these at once: as long as that, answers wait for the body
 TOLD = 200  # looks that are remembered
 LEVEL = 0.05
-REST = 20  # times as long as a look took, no other one is taken: answers come first
+REST = 20  # times as long as a part of a look took, there is no other one: answers come first
 
 Block = tuple[Sequence[Question], Sequence[Prediction[Any]]]
 
@@ -99,7 +103,6 @@ class Monitor:
                 name, watched, block = self._blocks.get(timeout=0.5)
             except Empty:
                 continue
-            begun = time.thread_time()
             try:
                 found = self.look(watched, *block)
             except Exception as problem:  # of one model, whose drift nobody looks at any more; the others go on
@@ -108,15 +111,24 @@ class Monitor:
                     if self._watched.get(name) is watched:
                         del self._watched[name]
                 continue
-            at, took = now(), time.thread_time() - begun
+            at = now()
             with self._lock:
                 watched.told += [{"at": at, **asdict(each)} for each in found]
             for each in found:
                 self.meters.drift.labels(name, each.kind).set(int(each.alarm))
-            self._ended.wait(REST * took)
 
     def look(self, watched: _Watched, questions: Sequence[Question], said: Sequence[Prediction[Any]]) -> list[Any]:
         """One more block of questions, and what has drifted in the window that it ends."""
-        vectors = vectors_of(watched.model, questions[:EMBEDDED])
-        watched.window += seen(watched.reference, questions, said, vectors)
-        return drifts(watched.reference, list(watched.window), level=LEVEL)
+        parts = list[NDArray[np.float32]]()
+        for at in range(0, min(EMBEDDED, len(questions)), PIECE):
+            with self._resting():
+                parts.append(vectors_of(watched.model, questions[at : min(at + PIECE, EMBEDDED)]))
+        with self._resting():
+            watched.window += seen(watched.reference, questions, said, np.concatenate(parts))
+            return drifts(watched.reference, list(watched.window), level=LEVEL)
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        begun = time.thread_time()
+        yield
+        self._ended.wait(REST * (time.thread_time() - begun))
