@@ -147,7 +147,7 @@ def _units(examples: Sequence[Example[Any]], purpose: str) -> list[list[int]]:
     A row without a group that asks what a row of a group does is of that group. Two groups that ask the same stay two:
     a headline that stands in every document would make one of all. Where all rows ask the same, each is by itself.
     """
-    asked = [_asked(example.question, index) for index, example in enumerate(examples)]
+    asked = [same_asked(example.question, index) for index, example in enumerate(examples)]
     first: dict[Hashable, str] = {}
     for same, example in zip(asked, examples, strict=True):
         if example.group:
@@ -164,7 +164,7 @@ def _units(examples: Sequence[Example[Any]], purpose: str) -> list[list[int]]:
     return list(together.values())
 
 
-def _asked(question: Question, index: int) -> Hashable:
+def same_asked(question: Question, index: int) -> Hashable:
     """The same for questions that are the same to a model; a sound or picture without a key is like no other."""
     given = tuple(part if isinstance(part, str) else (kind_of(part), part.key or index) for part in question.given)
     return given, question.options, question.marks

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
 from lowrung.core.answers import A
 from lowrung.core.errors import LowrungError, unknown
-from lowrung.core.parts import Question
 from lowrung.core.task import Example, Task
 from lowrung.data.augment import AUGMENTATIONS
 from lowrung.data.sounding import SOUNDINGS
+from lowrung.data.splits import same_asked
 from lowrung.data.swaps import swap_gender, swap_names
 from lowrung.run.cells import Bench
 from lowrung.run.compare import compare
@@ -65,7 +65,7 @@ def augmented(task: Task[A], examples: Sequence[Example[A]], names: Sequence[str
     """
     if not names:
         return list(examples)
-    asked = [_asked(each.question, at) for at, each in enumerate(examples)]
+    asked = [same_asked(each.question, at) for at, each in enumerate(examples)]
     group = {same: f"row {at}" for at, same in reversed(list(enumerate(asked)))}
     group |= {same: each.group for same, each in zip(asked, examples, strict=True) if each.group}
     found = [replace(each, group=each.group or group[same]) for same, each in zip(asked, examples, strict=True)]
@@ -75,11 +75,6 @@ def augmented(task: Task[A], examples: Sequence[Example[A]], names: Sequence[str
         copies = [change(each, random) for each in grouped]
         found += [copy for each, copy in zip(grouped, copies, strict=True) if copy != each]
     return found
-
-
-def _asked(question: Question, at: int) -> Hashable:
-    """The same for questions that are the same; one with a sound or picture is like no other."""
-    return (question.texts, question.options, question.marks) if question.kinds == {"text"} else at
 
 
 def vetted(

@@ -117,9 +117,11 @@ class Host:
 
     def busy(self) -> tuple[str, Busy] | None:
         """(name, why) of the one model that is served, where it takes no more questions; None of several."""
-        only = next(iter(self.served.values())) if len(self.served) == 1 else None
-        found = only.batcher.busy() if only else None
-        return (only.name, found) if only and found else None
+        if len(self.served) != 1:
+            return None
+        only = self.of()
+        found = only.batcher.busy()
+        return (only.name, found) if found else None
 
     def refresh(self, name: str) -> bool:
         """Let a newer version take over where there is one; whether there was.
